@@ -1,0 +1,1 @@
+"""Lip engines: what one of the pipeline's `*real.py` modules chooses from."""

@@ -1,0 +1,43 @@
+"""What every lip engine promises, and the request it is given."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from media import I420
+
+if TYPE_CHECKING:
+    from avatar import Avatar
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LipRequest:
+    """One picture to draw: what is heard around it and where it stands in the avatar's motion."""
+
+    window: NDArray[np.float32]
+    """What the engine hears for this video frame, as its `BaseASR` cut it."""
+    avatar: Avatar
+    frame_index: int
+    blend: float
+    """0..1: how much of the drawn mouth covers the idle picture (cross-fade at the ends of speech)."""
+    deadline: float
+    """Monotonic seconds at which the playout wants the picture."""
+
+
+class LipEngine(Protocol):
+    """Draws mouths, batched over all sessions. Called from one thread at a time."""
+
+    max_batch: int
+
+    def render(self, requests: Sequence[LipRequest]) -> list[I420]:
+        """Draw 1..max_batch requests; pictures in the order of the requests, each a new array."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready facts for `doctor` and `/api/admin/config`."""
+        ...

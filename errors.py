@@ -1,0 +1,73 @@
+"""The one exception tree. A message names the subject, what was found and what is allowed."""
+
+from __future__ import annotations
+
+
+class VisageError(Exception):
+    """Base of every error this project raises on purpose."""
+
+    status = 500
+    """HTTP status at the edge."""
+    retryable = False
+    """True when the same call may succeed later or elsewhere (a chain then tries the next engine)."""
+
+
+class BadRequest(VisageError):
+    """The request cannot be understood or is out of bounds."""
+
+    status = 400
+
+
+class Unauthorized(VisageError):
+    """The API key is missing or wrong."""
+
+    status = 401
+
+
+class NotFound(VisageError):
+    """A session, avatar, voice or recording of that name does not exist."""
+
+    status = 404
+
+
+class Conflict(VisageError):
+    """The thing exists, but its state does not allow this."""
+
+    status = 409
+
+
+class TooLarge(VisageError):
+    """More bytes, seconds or characters than allowed."""
+
+    status = 413
+
+
+class Unprocessable(VisageError):
+    """Well-formed, but the content cannot be used (not audio, an SDP without media, ...)."""
+
+    status = 422
+
+
+class Busy(VisageError):
+    """A limit is reached for now; the answer carries Retry-After."""
+
+    status = 429
+    retryable = True
+
+
+class Unavailable(VisageError):
+    """A capacity, service or model that is needed is not there."""
+
+    status = 503
+    retryable = True
+
+
+class EngineError(VisageError):
+    """A speech, language or lip engine failed."""
+
+    status = 503
+
+    def __init__(self, engine: str, message: str, *, retryable: bool = True) -> None:
+        super().__init__(f"{engine}: {message}")
+        self.engine = engine
+        self.retryable = retryable

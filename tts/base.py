@@ -1,0 +1,70 @@
+"""What every speech engine promises: a clause in, sound out as it is made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from media import Pcm
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Voice:
+    """One voice of one engine."""
+
+    id: str
+    """Unique over all engines, e.g. `kokoro:zf_xiaobei`."""
+    engine: str
+    languages: tuple[str, ...]
+    """BCP 47 primary tags this voice speaks, best first: `en`, `zh`, ..."""
+    gender: str
+    """`female`, `male` or `neutral`."""
+    licence: str
+    """SPDX identifier of the voice's weights."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Word:
+    """A word and when it is heard, in seconds from the start of the clause."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sound:
+    """A piece of a clause's speech."""
+
+    pcm: Pcm
+    """Mono float32 at `SpeechEngine.sample_rate_hz`, any length."""
+    words: tuple[Word, ...] = ()
+    """Words that begin within this piece, when the engine knows them."""
+
+
+class SpeechEngine(Protocol):
+    """One instance serves all sessions; its methods are called on the event loop and never block it."""
+
+    name: str
+    sample_rate_hz: int
+
+    def voices(self) -> tuple[Voice, ...]:
+        """The voices that can be used now; empty when the weights are missing."""
+        ...
+
+    def why_not(self) -> str | None:
+        """None when usable, else one sentence with the command that makes it so."""
+        ...
+
+    def speak(self, clause: str, voice: Voice, language: str) -> AsyncIterator[Sound]:
+        """Yield the clause's sound as it is made; closing the iterator stops the work.
+
+        Raises:
+            EngineError: the engine failed; `retryable` says whether the next engine should try.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Free threads and models."""
+        ...
