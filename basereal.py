@@ -1,61 +1,270 @@
-"""`BaseReal`: one session (contract; being written)."""
+"""`BaseReal`: one session. Takes text and speech, yields `MediaUnit`s in order, owns turns and interruption.
+
+Three threads meet here: the event loop (what to say), the scheduler (what to draw) and the playout clock (what is shown). They share
+the session's `Timeline` under one lock that is never held across a call out of this module.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from media import Event, MediaUnit, Pcm, SpeechFrame
+from actions import Action
+from baseasr import BaseASR
+from engines.base import LipRequest
+from engines.scheduler import Scheduler
+from errors import Busy, Unavailable, VisageError
+from events import EventBus
+from media import I420, SPEECH_FRAMES_PER_S, Event, MediaUnit, Pcm, SpeechFrame
+from speech import frames_of
+from timeline import Timeline, start_units
+
+if TYPE_CHECKING:
+    from avatar import Avatar
+    from ttsreal import BaseTTS
+
+log = logging.getLogger(__name__)
+
+SPEECH_QUEUE_FRAMES = 2 * SPEECH_FRAMES_PER_S  # 2 s between the voice and the renderer
+JOBS_MAX = 256  # texts and recordings waiting their turn
+
+Source = Callable[[], AsyncGenerator[Sequence[SpeechFrame], None]]
 
 
-class EventBus:
-    """Hands played-out events to the data channel, SSE streams and tests; thread-safe, bounded per listener."""
-
-    def subscribe(self, listener: Callable[[Event, float], None]) -> Callable[[], None]:
-        """Call `listener(event, at)` for every event, from whichever thread publishes; returns the unsubscriber.
-
-        `at` is the monotonic time at which the frame was played out.
-        """
-        raise NotImplementedError
-
-    def publish(self, event: Event, at: float) -> None:
-        raise NotImplementedError
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Job:
+    turn: int
+    source: Source
 
 
 class BaseReal:
-    """One session: takes text and speech, yields `MediaUnit`s in order, owns turns and interruption."""
+    """One session of any lip engine; a subclass chooses the window (`make_asr`).
 
-    sessionid: str
-    turn: int
-    events: EventBus
-    width: int
-    height: int
+    Construct and call it on the event loop, except `due`, `next_request` and `accept` (scheduler) and `take` and `played` (clock).
+    """
 
-    async def say(self, text: str, **options: Any) -> None:
-        """Speak `text` after what is already queued."""
-        raise NotImplementedError
+    def __init__(
+        self,
+        sessionid: str,
+        avatar: Avatar,
+        scheduler: Scheduler,
+        tts: BaseTTS | None = None,
+        *,
+        actions: dict[int, Action] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.sessionid = sessionid
+        self.avatar = avatar
+        self.tts = tts
+        self.events = EventBus()
+        self.turn = 0
+        self._actions = actions or {}
+        self._action: Action | None = None
+        self._clock = clock
+        self._scheduler = scheduler
+        self._lock = threading.Lock()
+        self._timeline = Timeline(avatar, self.make_asr())
+        self._loop = asyncio.get_running_loop()
+        self._room = asyncio.Event()
+        self._jobs: asyncio.Queue[_Job] = asyncio.Queue(JOBS_MAX)
+        self._performing: asyncio.Task[None] | None = None
+        self._audible = False
+        scheduler.add(self)
+        self._worker = asyncio.create_task(self._work(), name=f"speech {sessionid}")
 
-    async def play(self, pcm: Pcm) -> None:
-        """Speak recorded 16 kHz samples."""
-        raise NotImplementedError
-
-    def interrupt(self) -> int:
-        """End everything said so far at once; returns the new turn."""
+    def make_asr(self) -> BaseASR:
+        """The sliding window of this session's engine."""
         raise NotImplementedError
 
     @property
+    def width(self) -> int:
+        """Picture width in pixels."""
+        return self.avatar.width
+
+    @property
+    def height(self) -> int:
+        """Picture height in pixels."""
+        return self.avatar.height
+
+    # ---- what to say (event loop)
+
+    async def say(
+        self, text: str, *, voice: str | None = None, options: dict[str, Any] | None = None, turn: int | None = None
+    ) -> None:
+        """Speak `text` after what is already queued; returns at once.
+
+        Args:
+            voice: id of a voice; None is the session's own.
+            options: engine options of `/human`'s `tts` object.
+            turn: the turn this text belongs to (a streamed reply's); text of an older turn is dropped.
+
+        Raises:
+            Busy: `JOBS_MAX` texts and recordings are waiting already.
+            Unavailable: the session has no speech engine.
+        """
+        tts = self.tts
+        if tts is None:
+            raise Unavailable(f"session {self.sessionid} has no speech engine: start the server with --tts")
+        mine = self.turn if turn is None else turn
+        self._submit(_Job(mine, lambda: tts.speak(text, turn=mine, voice=voice, options=options)))
+
+    async def play(self, sound: Pcm | AsyncIterable[Pcm]) -> None:
+        """Speak recorded sound (16 kHz mono float32, whole or in blocks) after what is already queued; returns at once.
+
+        Raises:
+            Busy: `JOBS_MAX` texts and recordings are waiting already.
+        """
+        mine = self.turn
+        self._submit(_Job(mine, lambda: frames_of(sound, mine)))
+
+    def interrupt(self) -> int:
+        """End everything said and queued so far, at once and at every stage; returns the new turn."""
+        was_speaking = self.speaking
+        with self._lock:
+            self.turn += 1
+            self._timeline.interrupt(self.turn)
+            self._action = None
+            self._audible = False
+        while not self._jobs.empty():
+            self._jobs.get_nowait()
+        if self._performing is not None:
+            self._performing.cancel()
+        self._room.set()
+        self._scheduler.wake()
+        if was_speaking:
+            self.events.publish(Event("interrupted", self.turn), self._clock())
+        return self.turn
+
+    @property
     def speaking(self) -> bool:
-        """True from acceptance of text or sound until the last of it is played out."""
-        raise NotImplementedError
+        """True from the acceptance of text or sound until the last of it is played out."""
+        performing = self._performing is not None and not self._performing.done() and not self._performing.cancelling()
+        if performing or not self._jobs.empty():
+            return True
+        with self._lock:
+            return self._audible
+
+    def act(self, audiotype: int) -> None:
+        """Show a custom action (LiveTalking's `set_audiotype`); 0 and unknown numbers return to the avatar's own motion."""
+        with self._lock:
+            action = self._actions.get(audiotype)
+            self._action = action.fresh() if action is not None else None
+
+    def _submit(self, job: _Job) -> None:
+        if job.turn != self.turn:
+            return
+        try:
+            self._jobs.put_nowait(job)
+        except asyncio.QueueFull:
+            raise Busy(f"session {self.sessionid}: {JOBS_MAX} texts are waiting to be spoken, no more are taken") from None
+
+    async def _work(self) -> None:
+        while True:
+            job = await self._jobs.get()
+            if job.turn != self.turn:
+                continue
+            self._performing = asyncio.create_task(self._perform(job))
+            try:
+                await asyncio.wait({self._performing})
+            finally:
+                self._performing.cancel()
+            self._finish(job, self._performing)
+
+    async def _perform(self, job: _Job) -> None:
+        async with contextlib.aclosing(job.source()) as bursts:
+            async for burst in bursts:
+                await self._put(burst)
+
+    def _finish(self, job: _Job, task: asyncio.Task[None]) -> None:
+        with self._lock:
+            if job.turn == self.turn:
+                self._timeline.asr.end()
+        self._scheduler.wake()
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        if isinstance(error, VisageError):
+            log.warning("session %s: speech failed: %s", self.sessionid, error)
+        else:
+            log.error("session %s: speech failed", self.sessionid, exc_info=error)
+        self.events.publish(Event("error", job.turn, {"message": str(error)}), self._clock())
+
+    async def _put(self, burst: Sequence[SpeechFrame]) -> None:
+        """Queue frames of the current turn, waiting while the queue is full."""
+        rest = list(burst)
+        while rest:
+            with self._lock:
+                asr = self._timeline.asr
+                room = max(0, SPEECH_QUEUE_FRAMES - len(asr))
+                for frame in rest[:room]:
+                    if frame.turn == self.turn:
+                        asr.put(frame)
+                        self._audible = True
+                self._room.clear()
+            del rest[:room]
+            self._scheduler.wake()
+            if rest:
+                await self._room.wait()
+
+    # ---- what to draw (scheduler thread)
+
+    def due(self) -> float | None:
+        """Deadline of the next picture wanted (monotonic s), None when none is."""
+        with self._lock:
+            return self._timeline.deadline(self._clock()) if self._timeline.wants() else None
+
+    def next_request(self) -> LipRequest | None:
+        """Take the next request."""
+        with self._lock:
+            if not self._timeline.wants():
+                return None
+            request = self._timeline.next_request(self._clock(), self._scheduler.latency_s)
+            has_room = len(self._timeline.asr) < SPEECH_QUEUE_FRAMES // 2
+        if has_room and not self._room.is_set():
+            self._loop.call_soon_threadsafe(self._room.set)
+        return request
+
+    def accept(self, request: LipRequest, picture: I420 | None) -> None:
+        """The picture of a request, or None when the engine failed."""
+        with self._lock:
+            self._timeline.accept(request, picture)
+
+    # ---- what is shown (clock thread)
 
     def take(self) -> MediaUnit | None:
-        """The next 40 ms for the playout clock: speech, idle, or None to hold the last picture in silence."""
-        raise NotImplementedError
+        """The next 40 ms: speech, idle motion or a custom action; None holds the last picture in silence."""
+        with self._lock:
+            if self._action is not None and not self._timeline.pending:
+                unit = self._action.take(self.turn)
+                if unit is not None:
+                    return unit
+                self._action = None
+            unit = self._timeline.take(start_units(self._scheduler.latency_s))
+            self._audible = self._timeline.pending
+        self._scheduler.wake()
+        return unit
 
     def played(self, frame: SpeechFrame, at: float) -> None:
         """The clock sent this frame at monotonic time `at`: fire its events."""
-        raise NotImplementedError
+        for event in frame.events:
+            self.events.publish(event, at)
+
+    # ---- the end
 
     async def aclose(self) -> None:
-        """End the session's tasks and free its queues."""
-        raise NotImplementedError
+        """End the session's task, leave the scheduler and free the queues."""
+        self._scheduler.remove(self)
+        self._worker.cancel()
+        await asyncio.gather(self._worker, return_exceptions=True)
+        if self._performing is not None:
+            self._performing.cancel()
+            await asyncio.gather(self._performing, return_exceptions=True)
+        with self._lock:
+            self.turn += 1
+            self._timeline.interrupt(self.turn)
+

@@ -1,0 +1,71 @@
+"""`LiteReal`: the engine that runs everywhere. Sound to mouth channels to a drawn mouth, in real time on a CPU."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from avatar import Avatar
+from baseasr import BaseASR
+from basereal import BaseReal
+from engines.base import LipRequest
+from engines.lite.ears import Ears
+from engines.lite.mouth import Mouth
+from engines.lite.paste import Paster
+from media import I420
+
+LEFT_FRAMES = 14  # 280 ms of context, as the ears were trained
+RIGHT_FRAMES = 6  # 120 ms of look-ahead
+
+
+class LiteReal(BaseReal):
+    """A session drawn by `LiteEngine`."""
+
+    def make_asr(self) -> BaseASR:
+        """The window the ears were trained on."""
+        return BaseASR(LEFT_FRAMES, RIGHT_FRAMES)
+
+
+class LiteEngine:
+    """Ears shared by all sessions, one mouth and one paster per avatar. Implements `LipEngine`.
+
+    `prepare` may run in any thread while `render` runs in the scheduler's.
+    """
+
+    def __init__(self, max_batch: int = 4) -> None:
+        self.max_batch = max_batch
+        self._ears = Ears()
+        self._faces: dict[str, tuple[Mouth, Paster]] = {}
+        self._lock = threading.Lock()
+
+    def prepare(self, avatar: Avatar) -> None:
+        """Load an avatar's mouth before a session shows it.
+
+        Raises:
+            Unprocessable: the avatar has no mouth for this engine.
+        """
+        with self._lock:
+            if avatar.id not in self._faces:
+                self._faces[avatar.id] = (Mouth(avatar.directory / "mouth.onnx"), Paster(avatar))
+
+    def render(self, requests: Sequence[LipRequest]) -> list[I420]:
+        """Draw 1..max_batch requests of any avatars; pictures in the order of the requests."""
+        weights = self._ears.mouth(np.stack([r.window for r in requests]))
+        pictures: dict[int, I420] = {}
+        by_avatar: dict[str, list[int]] = {}
+        for i, request in enumerate(requests):
+            by_avatar.setdefault(request.avatar.id, []).append(i)
+        for avatar_id, rows in by_avatar.items():
+            mouth, paster = self._faces[avatar_id]
+            poses = np.stack([requests[i].avatar.pose(requests[i].frame_index) for i in rows])
+            luma, chroma = mouth.draw(weights[rows], poses)
+            for k, i in enumerate(rows):
+                pictures[i] = paster.paste(requests[i].frame_index, luma[k], chroma[k], requests[i].blend)
+        return [pictures[i] for i in range(len(requests))]
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready facts."""
+        return {"engine": "lite", "device": "cpu", "max_batch": self.max_batch, "avatars": sorted(self._faces)}
