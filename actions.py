@@ -1,4 +1,7 @@
-"""Custom actions: picture sequences with optional sound that play instead of the idle motion (LiveTalking's `customvideo`)."""
+"""Custom actions: picture sequences, with sound or without, that play instead of the idle motion.
+
+LiveTalking calls them `customvideo`; `/set_audiotype` starts one.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +59,7 @@ class Action:
 
 
 def load_actions(items: list[dict[str, Any]], root: Path, width: int, height: int) -> dict[int, Action]:
-    """Load `[{audiotype, imgpath, audiopath?}]`, paths relative to and inside `root`, pictures scaled to the avatar's size.
+    """Load `[{audiotype, imgpath, audiopath?}]`: paths inside `root`, pictures scaled to the avatar's size.
 
     Raises:
         Unprocessable: an item lacks a field, leaves `root`, or its files cannot be read.
@@ -69,7 +72,9 @@ def load_actions(items: list[dict[str, Any]], root: Path, width: int, height: in
             raise Unprocessable(f"custom action {item!r}: needs an integer audiotype and an imgpath") from error
         frames = _load_frames(_inside(root, imgpath), width, height)
         audiopath = item.get("audiopath")
-        actions[audiotype] = Action(audiotype, frames, _load_sound(_inside(root, str(audiopath))) if audiopath else None)
+        actions[audiotype] = Action(
+            audiotype, frames, _load_sound(_inside(root, str(audiopath))) if audiopath else None
+        )
     return actions
 
 

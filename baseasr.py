@@ -1,7 +1,8 @@
 """`BaseASR`: 20 ms speech frames in, one window of sound per video frame out.
 
-A lip engine hears a sliding window: some sound before the video frame, the frame's own 40 ms, and a little look-ahead.
-The class only frames sound; turning a window into features is the engine's work, so that it can be batched over sessions.
+A lip engine hears a sliding window: some sound before the video frame, the frame's own 40 ms, and a little
+look-ahead. The class only frames sound; turning a window into features is the engine's work, so that it can be
+batched over sessions.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`BaseReal`: one session. Takes text and speech, yields `MediaUnit`s in order, owns turns and interruption.
 
-Three threads meet here: the event loop (what to say), the scheduler (what to draw) and the playout clock (what is shown). They share
-the session's `Timeline` under one lock that is never held across a call out of this module.
+Three threads meet here: the event loop (what to say), the scheduler (what to draw) and the playout clock (what is
+shown). They share the session's `Timeline` under one lock that is never held across a call out of this module.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class _Job:
 class BaseReal:
     """One session of any lip engine; a subclass chooses the window (`make_asr`).
 
-    Construct and call it on the event loop, except `due`, `next_request` and `accept` (scheduler) and `take` and `played` (clock).
+    Construct and call it on the event loop, except `due`, `next_request` and `accept` (scheduler) and `take` and
+    `played` (clock).
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class BaseReal:
             return self._audible
 
     def act(self, audiotype: int) -> None:
-        """Show a custom action (LiveTalking's `set_audiotype`); 0 and unknown numbers return to the avatar's own motion."""
+        """Show a custom action (LiveTalking's `set_audiotype`); unknown numbers return to the avatar's own motion."""
         with self._lock:
             action = self._actions.get(audiotype)
             self._action = action.fresh() if action is not None else None
@@ -162,7 +163,9 @@ class BaseReal:
         try:
             self._jobs.put_nowait(job)
         except asyncio.QueueFull:
-            raise Busy(f"session {self.sessionid}: {JOBS_MAX} texts are waiting to be spoken, no more are taken") from None
+            raise Busy(
+                f"session {self.sessionid}: {JOBS_MAX} texts are waiting to be spoken, no more are taken"
+            ) from None
 
     async def _work(self) -> None:
         while True:
@@ -267,4 +270,3 @@ class BaseReal:
         with self._lock:
             self.turn += 1
             self._timeline.interrupt(self.turn)
-

@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 class EventBus:
     """Hands played-out events to the data channel, SSE streams and recorders. Thread-safe.
 
-    Listeners run on the publishing thread (usually the playout clock) and must return at once; a listener that raises is
-    logged and kept, so one broken client costs the others nothing.
+    Listeners run on the publishing thread (usually the playout clock) and must return at once; one that raises is
+    logged and kept, so a broken client costs the others nothing.
     """
 
     def __init__(self) -> None:

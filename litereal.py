@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-
 from avatar import Avatar
+from engines.lite.ears import Ears
+from engines.lite.paste import Paster
+
 from baseasr import BaseASR
 from basereal import BaseReal
 from engines.base import LipRequest
-from engines.lite.ears import Ears
 from engines.lite.mouth import Mouth
-from engines.lite.paste import Paster
 from media import I420
 
 LEFT_FRAMES = 14  # 280 ms of context, as the ears were trained

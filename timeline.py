@@ -1,9 +1,9 @@
 """`Timeline`: the order in which one session's pictures and speech reach the playout clock.
 
-It joins two paces: the renderer draws units a little ahead, the clock takes one every 40 ms. Speech begins when enough units are
-ready, a late unit holds the picture instead of cutting a word, and an interruption drops everything of an older turn at once.
-The avatar's idle motion is one endless loop; a speaking unit is drawn for the place in it at which it will be shown, so the head
-never jumps when speech starts, holds or ends.
+It joins two paces: the renderer draws units a little ahead, the clock takes one every 40 ms. Speech begins when
+enough units are ready, a late unit holds the picture instead of cutting a word, and an interruption drops everything
+of an older turn at once. The avatar's idle motion is one endless loop; a speaking unit is drawn for the place in it
+at which it will be shown, so the head never jumps when speech starts, holds or ends.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Timeline:
     def next_request(self, now: float, latency_s: float) -> LipRequest:
         """Cut the next window and plan its place in the idle motion; only when `wants`."""
         if self.phase is Phase.IDLE and not self._units and not self._in_flight:
-            # An engine slower than a unit would freeze the picture while the first batch is drawn: plan ahead by its latency.
+            # While a slow engine draws the first batch the idle motion must go on: plan ahead by its latency.
             self._draw_index = self._play_index + int(latency_s / UNIT_S)
             self._playing = False
         if self.asr.ready:
@@ -136,11 +136,13 @@ class Timeline:
                 unit, self._shown_blend = self._units.popleft()
                 self._play_index = unit.frame_index + 1
                 return unit
-            return self._hold()
+            self.held_units += 1
+            return None
         if self._due():
             if self.phase is Phase.SPEAKING:
                 self._playing = False  # gather a reserve again before going on, or every unit would stutter
-            return self._hold()
+            self.held_units += 1
+            return None
         self._playing = False
         self._shown_blend = 0.0
         unit = self.idle_unit(self._play_index)
@@ -176,10 +178,6 @@ class Timeline:
             return False  # the first unit stands further on: idle until then
         drawing = bool(self._in_flight) and self._in_flight[0][0].frame_index <= self._play_index
         return drawing or (self.phase is not Phase.IDLE and self._draw_index <= self._play_index)
-
-    def _hold(self) -> None:
-        self.held_units += 1
-        return None
 
 
 def start_units(latency_s: float) -> int:

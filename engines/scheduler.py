@@ -92,7 +92,12 @@ class Scheduler:
 
     def stats(self) -> dict[str, Any]:
         """Counters for `/metrics`."""
-        return {"pictures": self.pictures, "failures": self.failures, "busy_s": self.busy_s, "latency_s": self.latency_s}
+        return {
+            "pictures": self.pictures,
+            "failures": self.failures,
+            "busy_s": self.busy_s,
+            "latency_s": self.latency_s,
+        }
 
     def begin(self) -> Batch:
         """Take the most urgent requests of all sessions, at most one batch of them."""

@@ -212,7 +212,7 @@ def test_a_full_job_queue_is_refused_and_nothing_is_lost() -> None:
 
 def test_a_failing_voice_tells_the_client_and_the_session_lives_on() -> None:
     class Broken(FakeVoice):
-        async def speak(self, text, **_):  # type: ignore[no-untyped-def,override]
+        async def speak(self, text, **_):  # type: ignore[no-untyped-def]
             if text == "bad":
                 raise RuntimeError("scripted voice failure")
             async for burst in FakeVoice.speak(self, text, turn=0):

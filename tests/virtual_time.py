@@ -1,6 +1,7 @@
 """An event loop whose clock jumps to the next timer instead of waiting for it.
 
-A test on it is deterministic and instant: an hour of sleeping costs nothing. Only for coroutines that do not wait for sockets or threads.
+A test on it is deterministic and instant: an hour of sleeping costs nothing. Only for coroutines that do not wait
+for sockets or threads.
 """
 
 from __future__ import annotations

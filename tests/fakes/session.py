@@ -131,9 +131,7 @@ class Stage:
         self.engine = engine or FakeEngine()
         self.scheduler = Scheduler(self.engine, clock=self.loop.time)
         self.voice = voice or FakeVoice()
-        self.real = FakeReal(
-            "1", cast(Any, FakeAvatar()), self.scheduler, cast(Any, self.voice), clock=self.loop.time
-        )
+        self.real = FakeReal("1", cast(Any, FakeAvatar()), self.scheduler, cast(Any, self.voice), clock=self.loop.time)
         self.shown: list[Shown] = []
         self.heard: list[tuple[float, Event]] = []
         self.real.events.subscribe(lambda event, at: self.heard.append((at, event)))
