@@ -1,0 +1,85 @@
+# Visage: `make run` sets everything up and serves the live avatar; `make test` checks it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3.11
+VENV := .venv
+PY := $(VENV)/bin/python
+ARGS ?=
+WEB_SOURCES := $(shell find web/src web/public web/index.html web/package.json web/vite.config.ts -type f 2>/dev/null)
+say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
+
+.PHONY: help run setup system python web weights test-setup test lint bench docs clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+run: setup ## Set everything up and serve the avatar on http://localhost:8010 (ARGS="--listenport 9000" for options)
+	@exec $(PY) app.py $(ARGS)
+
+setup: system python web weights ## Install what the server needs; safe to repeat
+
+system:
+	@tools/system_packages.sh espeak-ng
+
+python: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock
+	$(call say,Python packages)
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed: Visage needs Python 3.11 (make PYTHON=/path/to/python3.11)"; exit 1; }
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q --require-hashes -r requirements.lock
+	@touch $@
+
+web: web/dist/index.html
+
+web/node_modules/.installed: web/package-lock.json
+	$(call say,Page packages)
+	@command -v npm >/dev/null || { echo "npm is not installed: the page is built with Node 20 or newer"; exit 1; }
+	@cd web && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+web/dist/index.html: web/node_modules/.installed $(WEB_SOURCES)
+	$(call say,Page)
+	@cd web && npm run --silent build
+	@touch $@
+
+weights: python
+	@$(PY) app.py weights pull --default
+
+test-setup: setup $(VENV)/.installed-dev
+	@tools/system_packages.sh chromium fonts-noto-cjk
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(call say,Test packages)
+	@$(PY) -m pip install --disable-pip-version-check -q --require-hashes -r requirements-dev.lock
+	@touch $@
+
+test: test-setup lint ## Run every check: lint, types, unit, WebRTC, real browser, page
+	$(call say,Page tests)
+	@cd web && npm test --silent
+	$(call say,Tests)
+	@$(PY) -m pytest
+
+lint: $(VENV)/.installed-dev web/node_modules/.installed ## Style and types of Python and TypeScript
+	$(call say,Style and types)
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m mypy .
+	@cd web && npm run --silent lint
+
+bench: test-setup ## Measure the figures of docs/measurements.md on this machine
+	@$(PY) -m benchmarks $(ARGS)
+
+docs: python ## Write docs/api.md and config.example.yaml from the code
+	@$(PY) app.py openapi --markdown > docs/api.md
+	@$(PY) app.py config --example > config.example.yaml
+
+lock: ## Renew the locks from pyproject.toml (needs uv)
+	@uv pip compile -q pyproject.toml --python-version 3.11 --no-annotate --no-header --generate-hashes -o requirements.lock
+	@uv pip compile -q pyproject.toml --group dev --python-version 3.11 --no-annotate --no-header --generate-hashes \
+		-c requirements.lock -o requirements-dev.lock
+
+clean: ## Remove what setup and tests made
+	@rm -rf $(VENV) web/node_modules web/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
