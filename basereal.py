@@ -249,7 +249,9 @@ class BaseReal:
                 self._action = None
             unit = self._timeline.take(start_units(self._scheduler.latency_s))
             self._audible = self._timeline.pending
-        self._scheduler.wake()
+            wanted = self._timeline.wants()
+        if wanted:
+            self._scheduler.wake()
         return unit
 
     def played(self, frame: SpeechFrame, at: float) -> None:
