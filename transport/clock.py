@@ -1,0 +1,295 @@
+"""`PlayoutClock`: the one clock of a session. Every 20 ms it sends sound, every second time a picture with it.
+
+It runs in a thread of its own, away from the event loop, takes `MediaUnit`s from the session, encodes them and hands
+the packets on. Time stamps are the clock's, so both tracks share one time line: tick k is heard k * 20 ms after the
+start. A clock that is late by more than `LATE_MAX_S` skips ticks: time stamps jump, speech is sent a little later, and
+nothing piles up.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from media import FPS, I420, SPEECH_FRAME_S, SPEECH_FRAMES_PER_UNIT, MediaUnit, Pcm, SpeechFrame
+from transport.encoder import EncodedPicture, OpusEncoder, Packet, VideoEncoder
+from transport.splice import Splice
+
+TICK_S = SPEECH_FRAME_S  # 20 ms
+LATE_MAX_S = 0.06  # three ticks: the most that receivers' jitter buffers take without a gap in the picture
+VIDEO_BACKLOG_MAX = 3  # pictures handed on and not yet sent: 120 ms; beyond it a picture is not encoded at all
+
+log = logging.getLogger(__name__)
+
+
+class Source(Protocol):
+    """The session, as the clock sees it (`BaseReal`)."""
+
+    @property
+    def turn(self) -> int:
+        """The current turn."""
+        ...
+
+    def take(self) -> MediaUnit | None:
+        """The next 40 ms; None holds the last picture in silence."""
+        ...
+
+    def played(self, frame: SpeechFrame, at: float) -> None:
+        """`frame` was sent at monotonic time `at`."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Batch:
+    """What one tick sends."""
+
+    tick: int
+    audio: Packet | None
+    video: EncodedPicture | None
+
+
+class Sink(Protocol):
+    """Where packets go. Called from the clock's thread; must return at once."""
+
+    def deliver(self, batch: Batch) -> None:
+        """Send this."""
+        ...
+
+    def video_backlog(self) -> int:
+        """Pictures delivered and not yet sent."""
+        ...
+
+
+class AudioEncoder(Protocol):
+    """What the playout clock needs of a sound encoder."""
+
+    def encode(self, pcm: Pcm, tick: int) -> Packet | None:
+        """Compress the 20 ms of tick `tick`."""
+        ...
+
+
+class TimeSource(Protocol):
+    """The clock's idea of time; tests bring their own."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        ...
+
+    def wait(self, stop: threading.Event, until: float) -> None:
+        """Return at monotonic time `until`, or at once when `stop` is set."""
+        ...
+
+
+class SystemTime:
+    """Real time."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
+
+    def wait(self, stop: threading.Event, until: float) -> None:
+        """Sleep until `until` or until `stop` is set."""
+        delay = until - time.monotonic()
+        if delay > 0:
+            stop.wait(delay)
+
+
+@dataclasses.dataclass(slots=True)
+class ClockStats:
+    """Counters of one clock since its start."""
+
+    ticks: int = 0
+    skipped_ticks: int = 0
+    pictures: int = 0
+    dropped_pictures: int = 0
+    """Not encoded because the sender was behind."""
+    held_pictures: int = 0
+    keyframes: int = 0
+    video_bytes: int = 0
+    audio_bytes: int = 0
+    late_max_s: float = 0.0
+    encode_s: float = 0.0
+    """Wall time spent in the video encoder."""
+
+
+class PlayoutClock:
+    """One thread per session; `start` and `stop` from any thread, once each."""
+
+    def __init__(
+        self,
+        source: Source,
+        sink: Sink,
+        open_video: Callable[[int, int], VideoEncoder],
+        open_audio: Callable[[], AudioEncoder] = OpusEncoder,
+        *,
+        time_source: TimeSource | None = None,
+        on_ended: Callable[[BaseException | None], None] | None = None,
+        name: str = "playout",
+    ) -> None:
+        """Make a clock that is not running yet.
+
+        Args:
+            open_video: opens an encoder for a width and height, in the clock's thread, when the first picture is known.
+            on_ended: called last in the clock's thread with the error that ended it, None after `stop`.
+        """
+        self.stats = ClockStats()
+        self.video: VideoEncoder | None = None
+        self._source = source
+        self._sink = sink
+        self._open_video = open_video
+        self._open_audio = open_audio
+        self._time = time_source or SystemTime()
+        self._on_ended = on_ended
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self.run, name=name, daemon=True)
+        self._splice = Splice()
+        self._unit: MediaUnit | None = None
+        self._picture: I420 | None = None
+        self._last: SpeechFrame | None = None
+        self._picture_times: collections.deque[float] = collections.deque(maxlen=2 * FPS)
+        self._keyframe_wanted = False
+        self._bitrate_bps: int | None = None
+        self.start_monotonic: float | None = None
+        """Monotonic time of tick 0, None before the start."""
+        self._start_wall = 0.0
+
+    # ---- from any thread
+
+    def start(self) -> None:
+        """Start ticking."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End within one tick; `on_ended` tells when."""
+        self._stop.set()
+
+    def request_keyframe(self) -> None:
+        """Make one of the next pictures a key frame."""
+        self._keyframe_wanted = True
+
+    def set_bitrate(self, bps: int) -> None:
+        """Aim at `bps` of video from the next picture on."""
+        self._bitrate_bps = bps
+
+    def media_time(self, at: float) -> float:
+        """Seconds of media time at monotonic time `at`: 0 is the first picture and the first sample sent."""
+        return at - self.start_monotonic if self.start_monotonic is not None else 0.0
+
+    def wall_time(self, media_s: float) -> float | None:
+        """Seconds since 1970 at which media time `media_s` was due, None before the start."""
+        return self._start_wall + media_s if self.start_monotonic is not None else None
+
+    def fps(self) -> float:
+        """Pictures sent per second over the last two seconds."""
+        now = self._time.monotonic()
+        recent = [t for t in list(self._picture_times) if now - t <= 2.0]
+        return (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 else 0.0
+
+    # ---- the thread
+
+    def run(self) -> None:
+        """Tick until `stop`; the body of the thread."""
+        error: BaseException | None = None
+        try:
+            audio = self._open_audio()
+            start = self._time.monotonic()
+            self._start_wall = self._time.wall()
+            self.start_monotonic = start
+            tick = 0
+            while True:
+                self._time.wait(self._stop, start + tick * TICK_S)
+                if self._stop.is_set():
+                    break
+                tick = self._catch_up(tick, start)
+                self._tick(tick, start + tick * TICK_S, audio)
+                tick += 1
+        except Exception as exc:
+            log.exception("playout clock %s ended", self._thread.name)
+            error = exc
+        finally:
+            if self._on_ended is not None:
+                self._on_ended(error)
+
+    def _catch_up(self, tick: int, start: float) -> int:
+        """The tick to play now: `tick`, or a later one of the same half of a unit when the clock is too late for it."""
+        late = self._time.monotonic() - (start + tick * TICK_S)
+        self.stats.late_max_s = max(self.stats.late_max_s, late)
+        if late <= LATE_MAX_S:
+            return tick
+        units = int(late / TICK_S) // SPEECH_FRAMES_PER_UNIT
+        self.stats.skipped_ticks += units * SPEECH_FRAMES_PER_UNIT
+        return tick + units * SPEECH_FRAMES_PER_UNIT
+
+    def _tick(self, tick: int, at: float, audio: AudioEncoder) -> None:
+        half = tick % SPEECH_FRAMES_PER_UNIT
+        if half == 0:
+            self._unit = self._source.take()
+        pcm, frame = self._speech(half)
+        packet = audio.encode(pcm, tick)
+        video = self._encode_picture(tick // SPEECH_FRAMES_PER_UNIT) if half == 0 else None
+        self.stats.ticks += 1
+        self.stats.audio_bytes += packet.size if packet is not None else 0
+        self._sink.deliver(Batch(tick, packet, video))
+        if frame is not None:
+            self._source.played(frame, at)
+
+    def _speech(self, half: int) -> tuple[Pcm, SpeechFrame | None]:
+        """20 ms of sound, and the frame it is when it is one."""
+        unit, last = self._unit, self._last
+        if unit is None:
+            self._last = None
+            return self._splice.pause(resumes=last is not None and not last.final), None
+        frame = unit.speech[half]
+        if half and unit.turn != self._source.turn:
+            self._last = None
+            return self._splice.pause(frame.pcm, resumes=False), None
+        self._last = frame
+        if last is not None and last.turn != frame.turn:
+            return self._splice.switch(frame.pcm), frame
+        return self._splice.join(frame.pcm), frame
+
+    def _encode_picture(self, index: int) -> EncodedPicture | None:
+        if self._unit is not None:
+            self._picture = self._unit.picture
+        else:
+            self.stats.held_pictures += 1
+        if self._picture is None:
+            return None
+        if self._sink.video_backlog() >= VIDEO_BACKLOG_MAX:
+            self.stats.dropped_pictures += 1
+            return None
+        encoder = self._encoder(self._picture)
+        begun = time.perf_counter()
+        encoded = encoder.encode(self._picture, index)
+        self.stats.encode_s += time.perf_counter() - begun
+        if encoded is not None:
+            self.stats.pictures += 1
+            self.stats.keyframes += encoded.keyframe
+            self.stats.video_bytes += encoded.packet.size
+            self._picture_times.append(self._time.monotonic())
+        return encoded
+
+    def _encoder(self, picture: I420) -> VideoEncoder:
+        """The encoder for pictures of this size, told what was asked of it since."""
+        if self.video is None:
+            self.video = self._open_video(picture.shape[1], picture.shape[0] * 2 // 3)
+        if self._keyframe_wanted:
+            self._keyframe_wanted = False
+            self.video.request_keyframe()
+        if self._bitrate_bps is not None:
+            self.video.set_bitrate(self._bitrate_bps)
+            self._bitrate_bps = None
+        return self.video
