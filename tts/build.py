@@ -1,0 +1,46 @@
+"""Builds the chain of engines that the configuration names."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Protocol
+
+from errors import BadRequest
+from tts.base import SpeechEngine
+from tts.chain import Chain
+
+DEFAULT_CHAIN = "edge,hibari,kokoro,espeak"
+_ENGINES = {
+    "edge": ("tts.edge", "EdgeEngine"),
+    "espeak": ("tts.espeak", "EspeakEngine"),
+    "hibari": ("tts.hibari", "HibariEngine"),
+    "kokoro": ("tts.kokoro", "KokoroEngine"),
+}
+_ALIASES = {"edgetts": "edge", "edge-tts": "edge", "espeak-ng": "espeak"}
+
+
+class ChainSettings(Protocol):
+    """What of the configuration the chain needs."""
+
+    tts: str
+    """Engine names by preference, separated by commas."""
+    REF_FILE: str | None
+    """Id of the default voice."""
+
+
+def build_chain(settings: ChainSettings) -> Chain:
+    """The engines that `settings.tts` names, in its order; an engine's file is imported only when it is named.
+
+    Raises:
+        BadRequest: an unknown engine, or none.
+    """
+    engines: list[SpeechEngine] = []
+    for given in settings.tts.split(","):
+        name = given.strip().lower()
+        name = _ALIASES.get(name, name)
+        if name not in _ENGINES:
+            raise BadRequest(f"--tts names {given.strip()!r}, but must name one or more of {', '.join(_ENGINES)}")
+        if name not in (engine.name for engine in engines):
+            module, attribute = _ENGINES[name]
+            engines.append(getattr(importlib.import_module(module), attribute)())
+    return Chain(engines, settings.REF_FILE or None)
