@@ -1,0 +1,214 @@
+/** The whole HTTP interface of the server, typed. Nothing else in the page calls `fetch`. */
+
+export interface OfferOptions {
+  avatar?: string;
+}
+
+export interface Answer {
+  sdp: string;
+  type: "answer";
+  sessionid: string;
+}
+
+export interface HumanOptions {
+  type: "echo" | "chat";
+  text: string;
+  interrupt?: boolean;
+  /** Voice id of `GET /api/voices`; the server chooses by language without it. */
+  voice?: string;
+}
+
+export interface Avatar {
+  id: string;
+  name: string;
+  poster?: string;
+}
+
+export interface Voice {
+  id: string;
+  engine: string;
+  /** BCP 47 primary tags, best first. */
+  languages: string[];
+  gender: string;
+  licence?: string;
+}
+
+/** The server could not be reached, or answered with an error. */
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+
+  constructor(
+    message: string,
+    /** HTTP status; 0 when no answer came at all. */
+    readonly status: number,
+    /** Seconds the server asks to wait (`Retry-After`). */
+    readonly retryAfterS?: number,
+  ) {
+    super(message);
+  }
+}
+
+/** A body that says it failed does fail, whatever its status: LiveTalking servers send errors with status 200. */
+export function refusal(status: number, body: unknown, retryAfter: string | null): ApiError | undefined {
+  const fields = isRecord(body) ? body : {};
+  const code = fields["code"];
+  const failed = status < 200 || status > 299 || (code !== undefined && code !== 0);
+  if (!failed) return undefined;
+  const said = fields["msg"] ?? fields["message"];
+  const seconds = retryAfter === null || retryAfter === "" ? NaN : Number(retryAfter);
+  return new ApiError(
+    typeof said === "string" && said !== "" ? said : `HTTP ${status}`,
+    status,
+    Number.isFinite(seconds) ? seconds : undefined,
+  );
+}
+
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+type Fetch = (path: string, init: RequestInit) => Promise<Response>;
+
+/** One server. Paths are relative to the page, so that it also works behind a path prefix. */
+export class Api {
+  private key = "";
+
+  constructor(private readonly send: Fetch = (path, init) => fetch(path, init)) {}
+
+  /** Sends `Authorization: Bearer key` from now on; an empty key sends nothing. */
+  setKey(key: string): void {
+    this.key = key;
+  }
+
+  async offer(offer: RTCSessionDescriptionInit, options: OfferOptions, signal?: AbortSignal): Promise<Answer> {
+    const body = await this.json("offer", { sdp: offer.sdp, type: offer.type, ...options }, signal);
+    if (!isRecord(body) || typeof body["sdp"] !== "string" || body["sessionid"] === undefined)
+      throw new ApiError("/offer: the answer has no sdp or no sessionid", 502);
+    return { sdp: body["sdp"], type: "answer", sessionid: String(body["sessionid"]) };
+  }
+
+  async human(sessionid: string, { voice, ...said }: HumanOptions): Promise<void> {
+    await this.json("human", { sessionid, ...said, ...(voice ? { tts: { voice } } : {}) });
+  }
+
+  async interrupt(sessionid: string): Promise<void> {
+    await this.json("interrupt_talk", { sessionid });
+  }
+
+  async record(sessionid: string, type: "start_record" | "end_record"): Promise<void> {
+    await this.json("record", { sessionid, type });
+  }
+
+  async recording(sessionid: string): Promise<Blob> {
+    const response = await this.request(`record/${encodeURIComponent(sessionid)}`, {});
+    return response.blob();
+  }
+
+  async avatars(): Promise<Avatar[]> {
+    const rows = rowsOf(await this.get("api/avatars"), "avatars");
+    return rows.filter(hasId).map((row) => ({
+      id: row.id,
+      name: typeof row["name"] === "string" && row["name"] !== "" ? row["name"] : row.id,
+      ...(typeof row["poster"] === "string" ? { poster: row["poster"] } : {}),
+    }));
+  }
+
+  async voices(): Promise<Voice[]> {
+    const rows = rowsOf(await this.get("api/voices"), "voices");
+    return rows.filter(hasId).map((row) => ({
+      id: row.id,
+      engine: typeof row["engine"] === "string" ? row["engine"] : "",
+      languages: Array.isArray(row["languages"]) ? row["languages"].map(String) : [],
+      gender: typeof row["gender"] === "string" ? row["gender"] : "",
+      ...(typeof row["licence"] === "string" ? { licence: row["licence"] } : {}),
+    }));
+  }
+
+  /** A picture as an address for `<img>`; with a key it has to be fetched, since `<img>` sends no header. */
+  async picture(path: string): Promise<string> {
+    if (this.key === "") return path;
+    return URL.createObjectURL(await (await this.request(path, {})).blob());
+  }
+
+  /** Ends the session without waiting; outlives the page that asks. */
+  leave(sessionid: string): void {
+    this.request(`session/${encodeURIComponent(sessionid)}`, { method: "DELETE", keepalive: true }).catch(() => {
+      // The server also notices by itself that the browser has gone.
+    });
+  }
+
+  /** Uploads speech; `onProgress` gets 0..1. `fetch` reports no upload progress, hence XMLHttpRequest. */
+  humanAudio(sessionid: string, file: File, onProgress: (part: number) => void, signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const request = new XMLHttpRequest();
+      request.open("POST", "humanaudio");
+      for (const [name, value] of Object.entries(this.headers())) request.setRequestHeader(name, value);
+      request.upload.onprogress = (event) => {
+        if (event.lengthComputable) onProgress(event.loaded / event.total);
+      };
+      request.onload = () => {
+        const refused = refusal(request.status, parse(request.responseText), request.getResponseHeader("Retry-After"));
+        if (refused) reject(refused);
+        else resolve();
+      };
+      request.onerror = () => reject(new ApiError("the server does not answer", 0));
+      request.onabort = () => reject(new DOMException("upload cancelled", "AbortError"));
+      signal?.addEventListener("abort", () => request.abort(), { once: true });
+      const form = new FormData();
+      form.append("sessionid", sessionid);
+      form.append("file", file);
+      request.send(form);
+    });
+  }
+
+  private headers(): Record<string, string> {
+    return this.key === "" ? {} : { Authorization: `Bearer ${this.key}` };
+  }
+
+  private get(path: string): Promise<unknown> {
+    return this.request(path, {}).then((response) => response.json());
+  }
+
+  private async json(path: string, body: object, signal?: AbortSignal): Promise<unknown> {
+    const response = await this.request(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+      ...(signal ? { signal } : {}),
+    });
+    return response.json().catch(() => ({}));
+  }
+
+  private async request(path: string, init: RequestInit): Promise<Response> {
+    let response: Response;
+    try {
+      response = await this.send(path, { ...init, headers: { ...init.headers, ...this.headers() } });
+    } catch (cause) {
+      if (cause instanceof DOMException && cause.name === "AbortError") throw cause;
+      throw new ApiError("the server does not answer", 0);
+    }
+    const isJson = response.headers.get("Content-Type")?.includes("json") ?? false;
+    const body = isJson ? parse(await response.clone().text()) : undefined;
+    const refused = refusal(response.status, body, response.headers.get("Retry-After"));
+    if (refused) throw refused;
+    return response;
+  }
+}
+
+function rowsOf(body: unknown, name: string): unknown[] {
+  const data = isRecord(body) ? body["data"] : undefined;
+  const rows = isRecord(data) ? data[name] : undefined;
+  return Array.isArray(rows) ? rows : [];
+}
+
+function hasId(row: unknown): row is Record<string, unknown> & { id: string } {
+  return isRecord(row) && typeof row["id"] === "string";
+}

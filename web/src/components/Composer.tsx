@@ -1,0 +1,139 @@
+/** Where text and recordings go in. */
+
+import { type ChangeEvent, type KeyboardEvent, useId, useLayoutEffect, useRef, useState } from "react";
+
+import type { Mode } from "../hooks/use-presenter";
+import type { Upload } from "../hooks/use-upload";
+import type { Words } from "../i18n";
+import { Icon } from "./Icon";
+import { IconButton } from "./IconButton";
+
+interface Props {
+  mode: Mode;
+  onMode(mode: Mode): void;
+  live: boolean;
+  speaking: boolean;
+  /** Resolves to whether the text was taken; it stays in the box when not. */
+  onSend(text: string): Promise<boolean>;
+  onStop(): void;
+  upload: Upload;
+  words: Words;
+}
+
+export const MAX_CHARACTERS = 2_000;
+const WARN_CHARACTERS = 200;
+const MAX_HEIGHT_PX = 160;
+
+export function Composer({ mode, onMode, live, speaking, onSend, onStop, upload, words }: Props) {
+  const [text, setText] = useState("");
+  const box = useRef<HTMLTextAreaElement>(null);
+  const left = MAX_CHARACTERS - text.length;
+  const ready = live && text.trim() !== "" && left >= 0;
+  const hints = useId();
+
+  useLayoutEffect(() => {
+    if (!box.current) return;
+    box.current.style.height = "auto";
+    box.current.style.height = `${Math.min(box.current.scrollHeight, MAX_HEIGHT_PX)}px`;
+  }, [text]);
+
+  const send = async () => {
+    if (!ready) return;
+    setText("");
+    if (!(await onSend(text.trim()))) setText((since) => since || text);
+  };
+  const onKeyDown = (event: KeyboardEvent) => {
+    // 229: Safari reports the Enter that ends a composition after the composition has ended.
+    const composing = event.nativeEvent.isComposing || event.keyCode === 229;
+    if (event.key !== "Enter" || event.shiftKey || composing) return;
+    event.preventDefault();
+    void send();
+  };
+  return (
+    <form
+      className="composer"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void send();
+      }}
+    >
+      {upload.current && <UploadRow upload={upload} words={words} />}
+      <textarea
+        ref={box}
+        rows={1}
+        value={text}
+        placeholder={mode === "chat" ? words.askPlaceholder : words.sayPlaceholder}
+        aria-label={words.message}
+        aria-describedby={hints}
+        aria-invalid={left < 0}
+        onChange={(event) => setText(event.target.value)}
+        onKeyDown={onKeyDown}
+      />
+      <span className="visually-hidden" id={hints}>
+        {words.sendHint}
+      </span>
+      <div className="composer-row">
+        <ModeSwitch mode={mode} onMode={onMode} words={words} />
+        <UploadButton upload={upload} disabled={!live} words={words} />
+        <span className="spacer" />
+        {left <= WARN_CHARACTERS && (
+          <span className="counter" data-over={left < 0} role="status">
+            {words.charactersLeft(left)}
+          </span>
+        )}
+        <button type="button" className="stop" onClick={onStop} disabled={!live} data-active={speaking} title={words.stopHint} aria-label={words.stop}>
+          <Icon name="stop" filled />
+        </button>
+        <button type="submit" className="send" disabled={!ready} title={words.sendHint} aria-label={words.send}>
+          <Icon name="send" />
+        </button>
+      </div>
+    </form>
+  );
+}
+
+function ModeSwitch({ mode, onMode, words }: Pick<Props, "mode" | "onMode" | "words">) {
+  const name = useId();
+  const options: [Mode, string, string][] = [
+    ["echo", words.say, words.sayHint],
+    ["chat", words.ask, words.askHint],
+  ];
+  return (
+    <fieldset className="segmented">
+      <legend className="visually-hidden">{words.mode}</legend>
+      {options.map(([value, label, hint]) => (
+        <label key={value} title={hint}>
+          <input type="radio" name={name} value={value} checked={mode === value} onChange={() => onMode(value)} />
+          <span>{label}</span>
+        </label>
+      ))}
+    </fieldset>
+  );
+}
+
+function UploadButton({ upload, disabled, words }: { upload: Upload; disabled: boolean; words: Words }) {
+  const input = useRef<HTMLInputElement>(null);
+  const choose = (event: ChangeEvent<HTMLInputElement>) => {
+    const file = event.target.files?.[0];
+    event.target.value = ""; // the same file can be chosen again
+    if (file) upload.start(file);
+  };
+  return (
+    <>
+      <IconButton icon="upload" label={words.upload} disabled={disabled || upload.current !== undefined} onClick={() => input.current?.click()} />
+      <input ref={input} type="file" accept="audio/*" hidden onChange={choose} data-testid="file" />
+    </>
+  );
+}
+
+function UploadRow({ upload, words }: { upload: Upload; words: Words }) {
+  if (!upload.current) return null;
+  const { name, part } = upload.current;
+  return (
+    <div className="upload">
+      <span className="upload-name">{words.uploading(name)}</span>
+      <progress value={part} max={1} aria-label={words.uploading(name)} />
+      <IconButton icon="close" label={words.cancelUpload} onClick={upload.cancel} />
+    </div>
+  );
+}

@@ -1,0 +1,29 @@
+/** Line icons on a 24 grid; they decorate a labelled control and are hidden from screen readers. */
+
+const PATHS = {
+  mark: "M6 10v4M10 7v10M14 9v6M18 11v2",
+  send: "M12 19V5M6 11l6-6 6 6",
+  stop: "M8 8h8v8H8z",
+  upload: "M4 12v1M8 9v7M12 5v14M16 9v7M20 12v1",
+  muted: "M4 9.5h3l4.5-4v13l-4.5-4H4zM16 9.5l5 5M21 9.5l-5 5",
+  sound: "M4 9.5h3l4.5-4v13l-4.5-4H4zM15.5 9a4.2 4.2 0 0 1 0 6M18.3 6.5a8 8 0 0 1 0 11",
+  captions: "M4 5.5h16v13H4zM7.5 12h3M13 12h3.5M7.5 15h6M15.5 15h1",
+  statistics: "M5 19v-6M12 19V5M19 19v-9",
+  record: "M12 5a7 7 0 1 0 0 14 7 7 0 0 0 0-14z",
+  fullscreen: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
+  shrink: "M9 4v5H4M15 4v5h5M9 20v-5H4M15 20v-5h5",
+  sun: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2.5v2M12 19.5v2M2.5 12h2M19.5 12h2M5.3 5.3l1.4 1.4M17.3 17.3l1.4 1.4M5.3 18.7l1.4-1.4M17.3 6.7l1.4-1.4",
+  moon: "M20 14.5A8.3 8.3 0 0 1 9.5 4a8.3 8.3 0 1 0 10.5 10.5z",
+  close: "M6 6l12 12M18 6L6 18",
+  chevron: "M7 10l5 5 5-5",
+} as const;
+
+export type IconName = keyof typeof PATHS;
+
+export function Icon({ name, filled = false }: { name: IconName; filled?: boolean }) {
+  return (
+    <svg className="icon" viewBox="0 0 24 24" aria-hidden="true" focusable="false" fill={filled ? "currentColor" : "none"}>
+      <path d={PATHS[name]} stroke="currentColor" strokeWidth="1.75" strokeLinecap="round" strokeLinejoin="round" />
+    </svg>
+  );
+}

@@ -1,0 +1,105 @@
+/** The list of what was said. */
+
+import type { SpeechEvent } from "./speech";
+
+export type Kind = "echo" | "chat" | "audio";
+export type LineState = "waiting" | "speaking" | "said" | "stopped" | "failed";
+
+export interface Line {
+  id: number;
+  who: "you" | "presenter";
+  kind: Kind;
+  /** What was asked for: the text, the question or the file name. */
+  text: string;
+  /** What has been heard of it so far. */
+  heard: string;
+  state: LineState;
+}
+
+export interface Conversation {
+  lines: readonly Line[];
+  nextId: number;
+}
+
+export type ConversationAction =
+  | { type: "sent"; kind: Kind; text: string }
+  /** The server did not take the newest line of this text. */
+  | { type: "refused"; text: string }
+  /** The person pressed stop, or asked the next question. */
+  | { type: "stopped" }
+  /** The connection ended: nothing that waits will be heard. */
+  | { type: "left" }
+  | { type: "heard"; event: SpeechEvent };
+
+export const EMPTY: Conversation = { lines: [], nextId: 1 };
+const MAX_LINES = 200;
+
+export function reduceConversation(conversation: Conversation, action: ConversationAction): Conversation {
+  switch (action.type) {
+    case "sent":
+      return sent(conversation, action.kind, action.text);
+    case "refused": {
+      const id = conversation.lines.findLast((line) => line.text === action.text)?.id ?? -1;
+      return change(conversation, (line) => (line.id === id || (line.id === id + 1 && line.state === "waiting") ? { ...line, state: "failed" } : line));
+    }
+    case "stopped":
+    case "left":
+      return change(conversation, (line) => (isOpen(line) ? { ...line, state: "stopped" } : line));
+    case "heard":
+      return heard(conversation, action.event);
+  }
+}
+
+/** What the list shows of a line. */
+export function wording(line: Line): string {
+  if (line.who === "you" || line.kind === "audio") return line.text;
+  const whole = line.kind === "echo" && line.text !== "" && line.state !== "stopped";
+  return whole ? line.text : line.heard || (line.kind === "echo" ? line.text : "");
+}
+
+function sent(conversation: Conversation, kind: Kind, text: string): Conversation {
+  const yours: Omit<Line, "id">[] = kind === "chat" ? [{ who: "you", kind, text, heard: "", state: "said" }] : [];
+  return add(conversation, [...yours, { who: "presenter", kind, text: kind === "chat" ? "" : text, heard: "", state: "waiting" }]);
+}
+
+function heard(before: Conversation, { event, text }: SpeechEvent): Conversation {
+  if (event === "speech.started") return text === "" ? begin(before) : hearMore(begin(before), text);
+  if (event === "clause.started") {
+    const speaking = before.lines.some((line) => line.state === "speaking");
+    return hearMore(speaking ? before : begin(before), text);
+  }
+  if (event === "speech.ended") return change(before, (line) => (line.state === "speaking" ? { ...line, state: "said" } : line));
+  if (event === "interrupted") return change(before, (line) => (line.state === "speaking" ? { ...line, state: "stopped" } : line));
+  return before;
+}
+
+/** The oldest line that waits is the one that is heard now; speech nobody here asked for gets a line of its own. */
+function begin(before: Conversation): Conversation {
+  const settled = change(before, (line) => (line.state === "speaking" ? { ...line, state: "said" } : line));
+  const next = settled.lines.find((line) => line.state === "waiting");
+  if (!next) return add(settled, [{ who: "presenter", kind: "echo", text: "", heard: "", state: "speaking" }]);
+  return change(settled, (line) => (line.id === next.id ? { ...line, state: "speaking" } : line));
+}
+
+function hearMore(before: Conversation, text: string): Conversation {
+  return change(before, (line) => (line.state === "speaking" ? { ...line, heard: join(line.heard, text) } : line));
+}
+
+/** Clauses of languages that put spaces between words get one between them. */
+function join(heard: string, clause: string): string {
+  if (heard === "" || clause === "") return heard + clause;
+  return /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\u3000-\u303f\uff00-\uffef\s]$/u.test(heard) ? heard + clause : `${heard} ${clause}`;
+}
+
+function isOpen(line: Line): boolean {
+  return line.state === "waiting" || line.state === "speaking";
+}
+
+function change(conversation: Conversation, mend: (line: Line) => Line): Conversation {
+  return { ...conversation, lines: conversation.lines.map(mend) };
+}
+
+function add({ lines, nextId }: Conversation, fresh: Omit<Line, "id">[]): Conversation {
+  const numbered = fresh.map((line, k) => ({ ...line, id: nextId + k }));
+  return { lines: [...lines, ...numbered].slice(-MAX_LINES), nextId: nextId + fresh.length };
+}

@@ -1,0 +1,60 @@
+/** Language and theme: by the system's wish until the person chooses, then remembered. */
+
+import { useCallback, useEffect, useState, useSyncExternalStore } from "react";
+
+import { type Language, preferredLanguage, WORDS, type Words } from "../i18n";
+import { recall, remember } from "../preferences";
+
+export type Theme = "light" | "dark";
+
+export interface Look {
+  language: Language;
+  words: Words;
+  theme: Theme;
+  switchLanguage(): void;
+  switchTheme(): void;
+}
+
+const DARK = "(prefers-color-scheme: dark)";
+
+function onSystemTheme(change: () => void): () => void {
+  const query = matchMedia(DARK);
+  query.addEventListener("change", change);
+  return () => query.removeEventListener("change", change);
+}
+
+function firstLanguage(): Language {
+  const chosen = recall("language");
+  return chosen === "en" || chosen === "zh" ? chosen : preferredLanguage(navigator.languages);
+}
+
+function firstTheme(): Theme | undefined {
+  const chosen = recall("theme");
+  return chosen === "light" || chosen === "dark" ? chosen : undefined;
+}
+
+export function useLook(): Look {
+  const [language, setLanguage] = useState(firstLanguage);
+  const [chosen, setChosen] = useState(firstTheme);
+  const systemDark = useSyncExternalStore(onSystemTheme, () => matchMedia(DARK).matches);
+  const theme = chosen ?? (systemDark ? "dark" : "light");
+
+  useEffect(() => {
+    document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  }, [language]);
+  useEffect(() => {
+    document.documentElement.dataset["theme"] = theme;
+  }, [theme]);
+
+  const switchLanguage = useCallback(() => {
+    const next = language === "en" ? "zh" : "en";
+    remember("language", next);
+    setLanguage(next);
+  }, [language]);
+  const switchTheme = useCallback(() => {
+    const next = theme === "dark" ? "light" : "dark";
+    remember("theme", next);
+    setChosen(next);
+  }, [theme]);
+  return { language, words: WORDS[language], theme, switchLanguage, switchTheme };
+}

@@ -1,0 +1,118 @@
+/** Keeps the page connected to its presenter: first connection, reconnection with backoff, change of presenter. */
+
+import type { Api } from "./api";
+import { FIRST_STATE, type LinkEvent, type LinkState, reduceLink, type Trouble, troubleOf, waitMs } from "./link-state";
+import { openPeer, type Peer } from "./peer";
+
+export interface LinkOptions {
+  api: Api;
+  avatar?: string | undefined;
+  open?: typeof openPeer;
+  online?: () => boolean;
+  random?: () => number;
+}
+
+export class Link {
+  stream: MediaStream | null = null;
+  private state: LinkState = FIRST_STATE;
+  private avatar: string | undefined;
+  private peer: Peer | undefined;
+  private attempt: AbortController | undefined;
+  private retry: ReturnType<typeof setTimeout> | undefined;
+  private readonly listeners = new Set<() => void>();
+  private readonly hearers = new Set<(message: string) => void>();
+
+  constructor(private readonly options: LinkOptions) {
+    this.avatar = options.avatar;
+  }
+
+  readonly subscribe = (listener: () => void): (() => void) => {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  };
+
+  readonly getState = (): LinkState => this.state;
+
+  /** Calls `hearer` with every message of the events channel; returns what ends that. */
+  readonly hear = (hearer: (message: string) => void): (() => void) => {
+    this.hearers.add(hearer);
+    return () => this.hearers.delete(hearer);
+  };
+
+  /** Connects now, whatever was going on. `fresh` forgets past failures and the presenter met before. */
+  connect(fresh = false): void {
+    this.drop();
+    this.dispatch({ type: "try", ...(fresh ? { fresh } : {}) });
+    if (typeof RTCPeerConnection === "undefined" && !this.options.open) this.fail("unsupported");
+    else void this.run();
+  }
+
+  setAvatar(avatar: string | undefined): void {
+    if (avatar === this.avatar) return;
+    this.avatar = avatar;
+    this.connect(true);
+  }
+
+  /** Ends the session; `connect` starts another. */
+  close(): void {
+    this.drop();
+    this.dispatch({ type: "try", fresh: true });
+  }
+
+  async stats(): Promise<RTCStatsReport | undefined> {
+    return this.peer?.stats();
+  }
+
+  private async run(): Promise<void> {
+    const attempt = new AbortController();
+    this.attempt = attempt;
+    const current = () => this.attempt === attempt;
+    try {
+      const peer = await (this.options.open ?? openPeer)(
+        this.options.api,
+        this.avatar ? { avatar: this.avatar } : {},
+        {
+          answered: (sessionid) => current() && this.dispatch({ type: "answered", sessionid }),
+          live: (stream) => {
+            if (!current()) return;
+            this.stream = stream;
+            this.dispatch({ type: "live" });
+          },
+          message: (text) => {
+            if (current()) for (const hearer of this.hearers) hearer(text);
+          },
+          lost: (trouble) => current() && this.fail(trouble),
+        },
+        attempt.signal,
+      );
+      if (current()) this.peer = peer;
+      else peer.close();
+    } catch (error) {
+      if (!current()) return;
+      const { trouble, detail, waitS } = troubleOf(error, (this.options.online ?? (() => navigator.onLine))());
+      this.fail(trouble, detail, waitS);
+    }
+  }
+
+  private fail(trouble: Trouble, detail?: string, waitS?: number): void {
+    this.drop();
+    const wait = waitMs(this.state.failures + 1, waitS, (this.options.random ?? Math.random)());
+    this.dispatch({ type: "failed", trouble, ...(detail ? { detail } : {}), retryAtMs: Date.now() + wait });
+    if (this.state.phase === "waiting") this.retry = setTimeout(() => this.connect(), wait);
+  }
+
+  private drop(): void {
+    clearTimeout(this.retry);
+    const { sessionid } = this.state;
+    this.attempt?.abort();
+    this.attempt = undefined;
+    this.peer?.close();
+    this.peer = undefined;
+    if (sessionid !== undefined) this.options.api.leave(sessionid);
+  }
+
+  private dispatch(event: LinkEvent): void {
+    this.state = reduceLink(this.state, event);
+    for (const listener of this.listeners) listener();
+  }
+}

@@ -1,0 +1,31 @@
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+
+import { Api } from "./api";
+import { App } from "./App";
+import { Link } from "./link";
+import { recall } from "./preferences";
+import "./styles/base.css";
+import "./styles/layout.css";
+import "./styles/stage.css";
+import "./styles/panel.css";
+
+const api = new Api();
+api.setKey(recall("key") ?? "");
+const link = new Link({ api, avatar: recall("avatar") });
+link.connect();
+addEventListener("pagehide", () => link.close());
+addEventListener("pageshow", (event) => {
+  if (event.persisted) link.connect(true);
+});
+addEventListener("online", () => {
+  if (link.getState().phase === "waiting") link.connect();
+});
+
+const root = document.getElementById("root");
+if (!root) throw new Error("index.html has no #root");
+createRoot(root).render(
+  <StrictMode>
+    <App api={api} link={link} />
+  </StrictMode>,
+);

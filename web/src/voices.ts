@@ -1,0 +1,49 @@
+/** Readable names for voices, and their order in the list. */
+
+import type { Voice } from "./api";
+import type { Language, Words } from "./i18n";
+
+export interface VoiceGroup {
+  language: string;
+  label: string;
+  voices: { id: string; label: string }[];
+}
+
+/** `kokoro:zf_xiaobei` and `edge:zh-CN-XiaoxiaoNeural` are known to people as Xiaobei and Xiaoxiao. */
+export function voiceName(id: string): string {
+  const own = id.includes(":") ? id.slice(id.indexOf(":") + 1) : id;
+  const bare = own.replace(/^[a-z]{2,3}-[A-Z]{2}-/, "").replace(/(Multilingual)?Neural$/, "").replace(/^[a-z]{2}_/, "");
+  const words = bare.split(/[\s_-]+/).filter((word) => word !== "");
+  return words.map((word) => word.charAt(0).toUpperCase() + word.slice(1)).join(" ") || id;
+}
+
+function engineName(engine: string): string {
+  return engine === "espeak" ? "eSpeak" : engine.charAt(0).toUpperCase() + engine.slice(1);
+}
+
+/** Voices by their first language; the page's own language first, then by the language's name. */
+export function groupVoices(voices: readonly Voice[], language: Language, words: Words): VoiceGroup[] {
+  const names = new Intl.DisplayNames([language], { type: "language", fallback: "code" });
+  const groups = new Map<string, VoiceGroup>();
+  for (const voice of voices) {
+    const tag = voice.languages[0] ?? "und";
+    const group = groups.get(tag) ?? { language: tag, label: languageLabel(names, tag), voices: [] };
+    group.voices.push({ id: voice.id, label: voiceLabel(voice, words) });
+    groups.set(tag, group);
+  }
+  const rank = (tag: string) => (tag === language ? 0 : tag === "zh" || tag === "en" ? 1 : 2);
+  return [...groups.values()].toSorted((a, b) => rank(a.language) - rank(b.language) || a.label.localeCompare(b.label, language));
+}
+
+function languageLabel(names: Intl.DisplayNames, tag: string): string {
+  try {
+    return names.of(tag) ?? tag;
+  } catch {
+    return tag; // not a language tag
+  }
+}
+
+function voiceLabel(voice: Voice, words: Words): string {
+  const gender = voice.gender === "female" ? words.female : voice.gender === "male" ? words.male : "";
+  return [voiceName(voice.id), gender, engineName(voice.engine)].filter((part) => part !== "").join(" · ");
+}
