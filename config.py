@@ -1,0 +1,260 @@
+"""`Settings`: everything that can be configured, with its limits and its description in both languages."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from errors import VisageError
+
+MODELS = ("lite", "testcard")
+"""Values of `--model` this build can run."""
+SPEECH_ENGINES = ("edge", "hibari", "kokoro", "espeak")
+"""Values allowed in the `--tts` chain."""
+ENGINE_SYNONYMS = {"edgetts": "edge", "espeak-ng": "espeak"}
+
+
+SECRETS = ("api_key", "llm_api_key", "turn")
+"""Settings never shown; `public` says only whether they are set."""
+
+
+class ConfigError(VisageError):
+    """A setting is unknown or has a value that cannot be used. The message names it and says what is allowed."""
+
+    status = 500
+
+
+def _split(value: object) -> object:
+    """`"a, b"` -> `("a", "b")`; lists pass through."""
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+def setting(default: Any, en: str, zh: str, *flags: str, **limits: Any) -> Any:
+    """A field with its description in both languages and, where they differ from its name, its flags."""
+    return Field(default, description=en, json_schema_extra={"zh": zh, "flags": list(flags)}, **limits)
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured."""
+
+    model_config = SettingsConfigDict(extra="forbid", validate_default=True, frozen=True)
+
+    model: str = setting(
+        "lite",
+        "Lip engine: lite (CPU) or testcard (marks for measuring)",
+        "口型引擎：lite（CPU）或 testcard（测量用标记）",
+    )
+    avatar_id: str = setting(
+        "",
+        "Directory under data/avatars shown when /offer names none; empty: the first there is",
+        "默认形象：data/avatars 下的目录名；留空取第一个",
+    )
+    tts: Words = setting(
+        ("hibari", "kokoro", "espeak"),
+        "Speech engines, comma separated; one that fails hands the sentence to the next",
+        "语音引擎链，逗号分隔；前一个失败则由下一个说",
+    )
+    ref_file: str = setting(
+        "",
+        "Voice: an id of GET /api/voices; empty: chosen by language",
+        "音色：GET /api/voices 中的 id；留空按语言选择",
+        "--REF_FILE",
+    )
+    ref_text: str = setting(
+        "",
+        "Transcript of the reference recording, for engines that clone",
+        "参考录音的文字，供克隆引擎使用",
+        "--REF_TEXT",
+    )
+    tts_server: str = setting("", "Address of an external speech server", "外部语音合成服务地址", "--TTS_SERVER")
+    batch_size: int = setting(4, "Pictures drawn at once over all sessions", "所有会话合并绘制的最大批量", ge=1, le=64)
+    context_left: int = setting(
+        10, "Sliding window: 20 ms frames of past context", "滑动窗口：左侧上下文，20 毫秒帧数", "-l", ge=0, le=50
+    )
+    context_middle: int = setting(
+        8, "Sliding window: middle, 20 ms frames", "滑动窗口：中间长度，20 毫秒帧数", "-m", ge=1, le=50
+    )
+    context_right: int = setting(
+        6,
+        "Sliding window: 20 ms frames of look-ahead; each adds 20 ms of delay",
+        "滑动窗口：右侧前瞻，20 毫秒帧数，每帧增加 20 毫秒延迟",
+        "-r",
+        ge=0,
+        le=50,
+    )
+    customvideo_config: str = setting(
+        "",
+        "JSON file of action videos (audiotype, imgpath, audiopath)",
+        "动作编排 JSON 文件（audiotype、imgpath、audiopath）",
+    )
+    transport: Literal["webrtc"] = setting("webrtc", "How picture and sound leave: webrtc", "音视频输出方式：webrtc")
+    max_session: int = setting(
+        5, "Sessions at once; one more is answered 503", "同时会话数上限，超出返回 503", ge=1, le=1000
+    )
+    listenport: int = setting(8010, "HTTP port; 0 picks a free one", "HTTP 端口；0 为任选空闲端口", ge=0, le=65535)
+    host: str = setting(
+        "127.0.0.1",
+        "Address to listen on; off loopback needs --api-key or --insecure",
+        "监听地址；非本机地址需 --api-key 或 --insecure",
+    )
+    api_key: str = setting("", "Key every API request must carry", "所有接口请求必须携带的密钥")
+    insecure: bool = setting(False, "Listen off loopback without a key", "允许无密钥监听非本机地址")
+    cors_origins: Words = setting(
+        (), "Other origins whose pages may call the API, comma separated", "允许跨域调用的来源，逗号分隔"
+    )
+    public_address: str = setting(
+        "", "Address browsers reach this machine at, when behind NAT", "NAT 之后浏览器可达的公网地址"
+    )
+    udp_ports: str = setting(
+        "",
+        "UDP ports for media, e.g. 40000-40100; empty: any",
+        "媒体 UDP 端口范围，如 40000-40100；留空任意",
+        pattern=r"^(\d{1,5}-\d{1,5})?$",
+    )
+    turn: str = setting(
+        "",
+        "TURN server given to the page: turn:user:password@host:port",
+        "提供给网页的 TURN 服务：turn:用户:密码@主机:端口",
+    )
+    video_bitrate: int = setting(
+        2_000_000, "Ceiling of the picture, bits per second", "视频码率上限，比特每秒", ge=100_000, le=50_000_000
+    )
+    llm_base_url: str = setting(
+        "",
+        "OpenAI-compatible server for chat, e.g. http://localhost:11434/v1",
+        "对话用的 OpenAI 兼容服务地址，如 http://localhost:11434/v1",
+    )
+    llm_api_key: str = setting("", "Key of the language model server", "大模型服务密钥")
+    llm_model: str = setting("", "Model name asked of the language model server", "大模型名称")
+    system_prompt: str = setting(
+        "", "What the presenter is told about herself; empty: a built-in one", "系统提示词；留空用内置的"
+    )
+    max_upload_mb: int = setting(
+        50, "Largest recording POST /humanaudio takes, MiB", "POST /humanaudio 接收的录音上限，MiB", ge=1, le=1024
+    )
+    max_audio_s: int = setting(
+        600,
+        "Longest recording POST /humanaudio takes, seconds",
+        "POST /humanaudio 接收的录音时长上限，秒",
+        ge=1,
+        le=7200,
+    )
+    max_text: int = setting(
+        5_000, "Longest text POST /human takes, characters", "POST /human 接收的文字上限，字符", ge=1, le=100_000
+    )
+    connect_timeout_s: float = setting(
+        15, "A session that has not connected by then is closed, seconds", "会话未建立连接的关闭时限，秒", gt=0
+    )
+    idle_timeout_s: float = setting(
+        1_800, "A session unused for so long is closed, seconds; 0: never", "空闲会话关闭时限，秒；0 为不关闭", ge=0
+    )
+    drain_s: float = setting(
+        10, "On SIGTERM, how long speech may still run, seconds", "收到 SIGTERM 后允许说完的时间，秒", ge=0
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", "How much is logged: debug, info, warning, error", "日志级别：debug、info、warning、error"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """`configload.load` reads the sources, so that an error can name the one it came from."""
+        return (init_settings,)
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, value: str) -> str:
+        if value not in MODELS:
+            raise ValueError(f"this build has no lip engine {value!r}; it has {' and '.join(MODELS)}")
+        return value
+
+    @field_validator("tts")
+    @classmethod
+    def _known_engines(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        chain = tuple(ENGINE_SYNONYMS.get(name, name) for name in value)
+        for name in chain:
+            if name not in SPEECH_ENGINES:
+                raise ValueError(f"there is no speech engine {name!r}; choose among {', '.join(SPEECH_ENGINES)}")
+        if not chain:
+            raise ValueError(f"names no engine; choose among {', '.join(SPEECH_ENGINES)}")
+        return tuple(dict.fromkeys(chain))
+
+    @field_validator("avatar_id")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[\w.\-]{1,64}", value) or value.startswith("."):
+            raise ValueError("must be the name of a directory under data/avatars: letters, digits, _ - .")
+        return value
+
+    @field_validator("udp_ports")
+    @classmethod
+    def _ordered_ports(cls, value: str) -> str:
+        if value:
+            low, high = (int(port) for port in value.split("-"))
+            if not 1024 <= low <= high <= 65535:
+                raise ValueError("must be LOW-HIGH with 1024 <= LOW <= HIGH <= 65535")
+        return value
+
+    @field_validator("llm_base_url", "tts_server")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        if value and not re.match(r"https?://[^/\s]+", value):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/")
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not re.fullmatch(r"https?://[^/\s*]+", origin):
+                raise ValueError(f"{origin!r} is not an origin; write scheme://host[:port], one by one (no *)")
+        return value
+
+    @model_validator(mode="after")
+    def _closed_by_default(self) -> Settings:
+        if not self.on_loopback and not self.api_key and not self.insecure:
+            raise ValueError(
+                f"host {self.host} is reachable from other machines: give --api-key KEY, "
+                "or --insecure if all of them may use it"
+            )
+        return self
+
+    @property
+    def on_loopback(self) -> bool:
+        """True when only this machine can reach the server."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    @property
+    def udp_range(self) -> tuple[int, int] | None:
+        """`udp_ports` as numbers, or None for any."""
+        if not self.udp_ports:
+            return None
+        low, high = self.udp_ports.split("-")
+        return int(low), int(high)
+
+    def public(self) -> dict[str, Any]:
+        """The settings without their secrets, JSON-ready."""
+        shown = self.model_dump(mode="json")
+        for name in SECRETS:
+            shown[name] = bool(shown[name])
+        return shown

@@ -1,0 +1,182 @@
+"""What the server says about itself: health, figures, settings, sessions, avatars, voices."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+from aiohttp import web
+from pydantic import BaseModel, Field, TypeAdapter
+
+from errors import Unavailable
+from media import FPS
+from server.endpoint import AvatarInfo, Call, Endpoint, Nothing
+from server.human import TEXT_CHARACTERS_MAX
+from server.metrics import CONTENT_TYPE
+from tts.base import Voice
+
+
+class IceServer(BaseModel):
+    """A STUN or TURN server, as RTCPeerConnection takes it."""
+
+    urls: list[str]
+    username: str = ""
+    credential: str = ""
+
+
+class ClientInfo(BaseModel):
+    """What a page needs before it connects."""
+
+    ice_servers: list[IceServer] = Field(description="For RTCPeerConnection's iceServers")
+    avatar: str = Field(description="The avatar shown when /offer names none")
+    chat: bool = Field(description="Whether a language model is configured")
+    text_characters_max: int
+    upload_mb_max: int
+    audio_s_max: int
+
+
+class ConfigInfo(BaseModel):
+    """Settings without their secrets, and what the engines say about themselves."""
+
+    config: dict[str, Any]
+    engines: dict[str, Any]
+
+
+class SessionInfo(BaseModel):
+    """One open session, with LiveTalking's names."""
+
+    sessionid: str
+    speaking: bool
+    recording: bool
+    model: str
+    avatar_id: str
+    REF_FILE: str = Field(description="Voice of the session")
+    transport: str
+    batch_size: int
+    customopt: list[int] = Field(description="Custom actions")
+    connected: bool
+    age_s: float
+    stats: dict[str, Any]
+
+
+class SessionsInfo(BaseModel):
+    """All open sessions."""
+
+    sessions: list[SessionInfo]
+
+
+class Health(BaseModel):
+    """How the server is."""
+
+    status: str
+
+
+def ice_servers(turn: str) -> list[IceServer]:
+    """`turn:user:password@host:port` -> what a page's RTCPeerConnection takes; empty for none."""
+    if not turn:
+        return []
+    scheme, _, rest = turn.partition(":")
+    login, _, where = rest.rpartition("@")
+    user, _, password = login.partition(":")
+    return [IceServer(urls=[f"{scheme}:{where}"], username=user, credential=password)]
+
+
+async def client(call: Call[Nothing]) -> Any:
+    """What a page needs before it connects."""
+    settings = call.services.settings
+    avatars = call.services.avatars()
+    return ClientInfo(
+        ice_servers=ice_servers(settings.turn),
+        avatar=settings.avatar_id or (avatars[0].id if avatars else ""),
+        chat=call.services.language_model is not None,
+        text_characters_max=TEXT_CHARACTERS_MAX,
+        upload_mb_max=settings.max_upload_mb,
+        audio_s_max=settings.max_audio_s,
+    ).model_dump()
+
+
+async def config(call: Call[Nothing]) -> Any:
+    """The settings."""
+    settings = call.services.settings
+    shown = settings.public()
+    # LiveTalking's admin page reads these names; pushing is not among our transports.
+    shown.update(REF_FILE=settings.ref_file, fps=FPS, push_url="")
+    return ConfigInfo(config=shown, engines=call.services.describe()).model_dump(mode="json")
+
+
+async def sessions(call: Call[Nothing]) -> Any:
+    """The open sessions."""
+    settings, now = call.services.settings, time.monotonic()
+    return SessionsInfo(
+        sessions=[
+            SessionInfo(
+                sessionid=session.id,
+                speaking=session.speaking,
+                recording=session.recorder is not None,
+                model=settings.model,
+                avatar_id=session.built.avatar_id,
+                REF_FILE=session.wish.voice or settings.ref_file,
+                transport=settings.transport,
+                batch_size=settings.batch_size,
+                customopt=list(session.built.audiotypes),
+                connected=session.connected,
+                age_s=round(now - session.created, 1),
+                stats=session.peer.stats(),
+            )
+            for session in call.services.sessions
+        ]
+    ).model_dump(mode="json")
+
+
+async def avatars(call: Call[Nothing]) -> Any:
+    """The avatars on disk."""
+    return [dataclasses.asdict(avatar) for avatar in call.services.avatars()]
+
+
+async def voices(call: Call[Nothing]) -> Any:
+    """The voices that can be used now."""
+    return TypeAdapter(list[Voice]).dump_python(list(call.services.voices()), mode="json")
+
+
+async def healthz(call: Call[Nothing]) -> Any:
+    """The process answers."""
+    return {"status": "alive"}
+
+
+async def readyz(call: Call[Nothing]) -> Any:
+    """A session could be opened."""
+    reason = "the server is shutting down" if call.services.sessions.draining else call.services.not_ready()
+    if reason is not None:
+        raise Unavailable(reason)
+    return {"status": "ready"}
+
+
+async def metrics(call: Call[Nothing]) -> web.StreamResponse:
+    """Prometheus exposition."""
+    return web.Response(body=call.services.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+
+def _get(path: str, handler: Any, en: str, zh: str, tag: str = "server", **rest: Any) -> Endpoint[Nothing]:
+    return Endpoint("GET", path, handler, en, zh, tag, Nothing, **rest)
+
+
+ENDPOINTS: tuple[Endpoint[Any], ...] = (
+    _get("/api/avatars", avatars, "The avatars there are.", "可用形象列表。", "catalogue", data=list[AvatarInfo]),
+    _get(
+        "/api/voices", voices, "The voices that can be used now.", "当前可用音色列表。", "catalogue", data=list[Voice]
+    ),
+    _get(
+        "/api/client",
+        client,
+        "What a page needs before it connects.",
+        "网页连接前所需信息。",
+        "session",
+        data=ClientInfo,
+    ),
+    _get("/api/admin/config", config, "The settings, without secrets.", "当前配置，不含密钥。", data=ConfigInfo),
+    _get("/api/admin/sessions", sessions, "The open sessions.", "当前会话列表。", data=SessionsInfo),
+    _get("/healthz", healthz, "The process answers.", "进程存活。", data=Health, locked=False),
+    _get("/readyz", readyz, "A session could be opened.", "可以建立会话。", data=Health, locked=False, statuses=(503,)),
+    _get("/metrics", metrics, "Figures for Prometheus.", "Prometheus 指标。", media="text/plain"),
+)

@@ -1,0 +1,71 @@
+"""The aiohttp application: the route table, the dispatcher that reads requests by it, and what lives as long as it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from server import admin, events, human, offer, pages
+from server.endpoint import SERVICES, Call, Endpoint, Nothing, Services
+from server.middleware import Handler, admit, identify, success
+from server.reading import read_json, understood
+from server.security import check_key
+
+ENDPOINTS: tuple[Endpoint[Any], ...] = (
+    *offer.ENDPOINTS,
+    *human.ENDPOINTS,
+    *events.ENDPOINTS,
+    *admin.ENDPOINTS,
+)
+HEADER_BYTES_MAX = 16_384
+
+
+def dispatcher(endpoint: Endpoint[Any]) -> Handler:
+    """A handler that checks the key, reads the request as declared, and wraps what the endpoint returns."""
+
+    async def dispatch(request: web.Request) -> web.StreamResponse:
+        services = request.app[SERVICES]
+        if endpoint.locked:
+            check_key(request, services.settings.api_key, in_query=endpoint.key_in_query)
+        result = await endpoint.handler(Call(request, services, await _given(endpoint, request)))
+        return result if isinstance(result, web.StreamResponse) else success(result)
+
+    return dispatch
+
+
+async def _given(endpoint: Endpoint[Any], request: web.Request) -> Any:
+    if endpoint.where == "json":
+        return understood(endpoint.takes, await read_json(request))
+    if endpoint.where == "query":
+        return understood(endpoint.takes, dict(request.query))
+    if endpoint.where == "path":
+        return understood(endpoint.takes, dict(request.match_info))
+    return Nothing()
+
+
+def make_app(services: Services, web_root: Path) -> web.Application:
+    """The application over `services`; `web_root` is the built page."""
+    app = web.Application(middlewares=[identify, admit], client_max_size=HEADER_BYTES_MAX)
+    app[SERVICES] = services
+    for endpoint in ENDPOINTS:
+        app.router.add_route(endpoint.method, endpoint.path, dispatcher(endpoint))
+    pages.add(app, ENDPOINTS, web_root)
+    app.cleanup_ctx.append(_live)
+    return app
+
+
+async def _live(app: web.Application) -> AsyncIterator[None]:
+    services = app[SERVICES]
+    sessions = services.sessions
+    services.metrics.watch(
+        lambda: len(sessions), lambda: sum(session.speaking for session in sessions), sessions.max_session
+    )
+    sessions.start()
+    yield
+    await sessions.drain(0)
+    if services.language_model is not None:
+        await services.language_model.aclose()
+    services.decoders.shutdown(wait=False, cancel_futures=False)

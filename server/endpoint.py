@@ -1,0 +1,129 @@
+"""What a route is: its handler and everything a client needs to know, declared once.
+
+The dispatcher validates requests by the declaration and `openapi.py` documents it, so the two cannot differ.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from config import Settings
+from tts.base import Voice
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from llm import LanguageModel
+    from server.metrics import Metrics
+    from sessions import SessionManager
+
+Given = TypeVar("Given", bound="BaseModel")
+Where = Literal["json", "query", "path", "form", "nothing"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AvatarInfo:
+    """What a client is told about an avatar."""
+
+    id: str
+    width: int
+    height: int
+    fps: float
+    licence: str
+
+
+@dataclasses.dataclass(slots=True)
+class Services:
+    """What the handlers work with; made once by the wiring."""
+
+    settings: Settings
+    sessions: SessionManager
+    metrics: Metrics
+    decoders: Executor
+    """One or two threads that decode uploads."""
+    avatars: Callable[[], Sequence[AvatarInfo]]
+    voices: Callable[[], Sequence[Voice]]
+    language_model: LanguageModel | None = None
+    describe: Callable[[], dict[str, Any]] = dict
+    """Facts about the engines for `/api/admin/config`."""
+    not_ready: Callable[[], str | None] = lambda: None
+    """None once a session can be opened, else why not."""
+
+
+SERVICES = web.AppKey("services", Services)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Call(Generic[Given]):
+    """One request, understood."""
+
+    request: web.Request
+    services: Services
+    given: Given
+
+
+class Nothing(BaseModel):
+    """A request without parameters."""
+
+
+class Given_(BaseModel):
+    """Base of request models: what a page sends beyond them is ignored, as LiveTalking does."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def _id_text(value: object) -> object:
+    """LiveTalking's pages send the id as a number or a string, its oldest none or null."""
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value.strip() if isinstance(value, str) else value
+
+
+SessionId = Annotated[
+    str,
+    BeforeValidator(_id_text),
+    Field(
+        pattern=r"^([1-9]\d{0,14}|0)?$",
+        description="Id answered by POST /offer, as a string or a number; empty or 0 means the only open session",
+        examples=["482915730264817"],
+        json_schema_extra={"type": ["string", "integer", "null"]},
+    ),
+]
+
+
+class OfSession(Given_):
+    """A request about one session."""
+
+    sessionid: SessionId = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Endpoint(Generic[Given]):
+    """One route."""
+
+    method: str
+    path: str
+    handler: Callable[[Call[Given]], Awaitable[Any]]
+    """Returns the answer's `data`, or a whole response."""
+    en: str
+    zh: str
+    tag: str
+    takes: type[Given]
+    where: Where = "nothing"
+    data: Any = None
+    """Type of the answer's `data`; None when there is none."""
+    media: str = "application/json"
+    """What a whole response is, when the handler returns one."""
+    statuses: tuple[int, ...] = ()
+    """Failures it may answer besides those every route has."""
+    locked: bool = True
+    """Wants the API key, when one is set."""
+    key_in_query: bool = False
+    """Takes the key as `?api_key=` too, for clients that cannot set headers (EventSource, window.open)."""

@@ -1,0 +1,239 @@
+"""What the presenter is asked to do: speak a text or a recording, answer, stop, act, be recorded."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from aiohttp import web
+from pydantic import BeforeValidator, Field
+
+from errors import BadRequest, Conflict, NotFound, Unavailable, Unprocessable
+from server.audiofile import receive
+from server.chat import reply
+from server.endpoint import Call, Endpoint, Given_, OfSession, Services
+from server.reading import understood
+from session import Session
+
+RECORD_DIR = Path("data/record")
+TEXT_CHARACTERS_MAX = 5_000
+NAME_CHARACTERS_MAX = 200
+TAG = "presenter"
+
+
+def clean(text: object) -> object:
+    """Without control, private and unassigned characters, which no voice can say; line breaks and tabs stay."""
+    if not isinstance(text, str):
+        return text
+    return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs", "Co", "Cn")).strip()
+
+
+def _flag(value: object) -> object:
+    """LiveTalking takes whatever is truthy in JSON; null is false."""
+    return False if value is None else value
+
+
+class SpeechOptions(Given_):
+    """How to speak."""
+
+    voice: str = Field(
+        default="", max_length=NAME_CHARACTERS_MAX, description="Id of GET /api/voices; empty: the session's own"
+    )
+    ref_file: str = Field(default="", max_length=NAME_CHARACTERS_MAX, description="LiveTalking's name for voice")
+    ref_text: str = Field(default="", max_length=2_000, description="Transcript of a reference recording")
+    language: str = Field(
+        default="", max_length=35, pattern=r"^[A-Za-z0-9\-]*$", description="BCP 47 tag; empty: by the text"
+    )
+    speed: float = Field(default=1.0, ge=0.5, le=2.0, description="1 is the voice's own pace")
+
+
+class HumanRequest(OfSession):
+    """Text to speak or to answer."""
+
+    type: Literal["echo", "chat"] = Field(description="echo: speak the text; chat: speak an answer to it")
+    text: Annotated[str, BeforeValidator(clean)] = Field(
+        min_length=1, max_length=TEXT_CHARACTERS_MAX, description="Chinese or English, no markup"
+    )
+    interrupt: Annotated[bool, BeforeValidator(_flag)] = Field(
+        default=False, description="End what is being said first"
+    )
+    tts: SpeechOptions | None = Field(default=None, description="Voice and engine options for this text")
+
+
+class AudioRequest(OfSession):
+    """A recording to speak (multipart)."""
+
+    file: Annotated[str, Field(json_schema_extra={"format": "binary"})] = Field(
+        default="", description="WAV, MP3, M4A, OGG, FLAC or WebM; any rate, any channels"
+    )
+
+
+class ActionRequest(OfSession):
+    """A custom action to show."""
+
+    audiotype: int = Field(ge=0, le=1_000_000, description="0: the avatar's own motion; others as configured")
+
+
+class RecordRequest(OfSession):
+    """Begin or end a recording."""
+
+    type: Literal["start_record", "end_record"] = Field(description="start_record or end_record")
+
+
+class RecordedRequest(Given_):
+    """Which recording."""
+
+    sessionid: str = Field(pattern=r"^[1-9]\d{0,14}$", description="Id of the session that was recorded")
+
+
+def find_voice(services: Services, name: str) -> str | None:
+    """The id of the voice a client named by its id or by its name within its engine; None for an empty name.
+
+    Raises:
+        NotFound: there is no such voice.
+    """
+    if not name:
+        return None
+    voices = services.voices()
+    for voice in voices:
+        if name in (voice.id, voice.id.partition(":")[2]):
+            return voice.id
+    some = ", ".join(voice.id for voice in voices[:3]) or "none: see python app.py doctor"
+    raise NotFound(f"voice {name!r} does not exist; GET /api/voices lists them ({some})")
+
+
+async def human(call: Call[HumanRequest]) -> None:
+    """Queue a text or a question."""
+    services, given = call.services, call.given
+    session = services.sessions.get(given.sessionid)
+    if not any(unicodedata.category(c)[0] in "LN" for c in given.text):
+        raise Unprocessable("text holds no letter and no digit, so there is nothing to speak")
+    options = given.tts or SpeechOptions()
+    voice = find_voice(services, options.voice or options.ref_file)
+    extra = options.model_dump(exclude={"voice", "ref_file"}, exclude_defaults=True)
+    if given.type == "chat" and services.language_model is None:
+        raise Unavailable(
+            "no language model is configured, so there is no one to answer: start with --llm_base_url and --llm_model "
+            "(any OpenAI-compatible server), or send type echo. "
+            "未配置大模型：请用 --llm_base_url 和 --llm_model 启动，或使用 echo"
+        )
+    if given.interrupt:
+        interrupt_session(services, session)
+    services.metrics.speech.labels(given.type).inc()
+    if given.type == "echo":
+        await session.real.say(given.text, voice=voice, options=extra or None)
+    else:
+        session.chat(lambda: reply(services, session, given.text, voice, extra or None))
+
+
+def interrupt_session(services: Services, session: Session) -> None:
+    """End what a session says and plans to say."""
+    services.metrics.interruptions.inc()
+    session.interrupt()
+
+
+async def humanaudio(call: Call[AudioRequest]) -> None:
+    """Queue a recording; it is decoded while it is spoken."""
+    services = call.services
+    fields, recording = await receive(call.request, services.settings, services.decoders)
+    if recording is None:
+        raise BadRequest("file is missing: send the recording as multipart form field `file`")
+    try:
+        session = services.sessions.get(understood(OfSession, fields).sessionid)
+        await recording.open()
+        services.metrics.speech.labels("audio").inc()
+        await session.play(recording)
+    except BaseException:
+        recording.close()
+        raise
+
+
+async def interrupt_talk(call: Call[OfSession]) -> None:
+    """End everything said and queued."""
+    interrupt_session(call.services, call.services.sessions.get(call.given.sessionid))
+
+
+async def set_audiotype(call: Call[ActionRequest]) -> None:
+    """Show a custom action."""
+    session = call.services.sessions.get(call.given.sessionid)
+    known = session.built.audiotypes
+    if call.given.audiotype not in known:
+        raise NotFound(
+            f"audiotype {call.given.audiotype} does not exist; this session has {', '.join(map(str, known))}"
+        )
+    session.real.act(call.given.audiotype)
+
+
+async def is_speaking(call: Call[OfSession]) -> bool:
+    """Whether something is being said or waits to be."""
+    return call.services.sessions.get(call.given.sessionid).speaking
+
+
+async def record(call: Call[RecordRequest]) -> None:
+    """Begin or end a recording of picture and sound."""
+    session = call.services.sessions.get(call.given.sessionid)
+    if call.given.type == "start_record":
+        if session.built.record is None:
+            raise Unavailable("this server cannot record: its engine hands out no pictures")
+        if session.recorder is not None:
+            raise Conflict(f"session {session.id} is being recorded already; end it with type end_record")
+        session.recorder = session.built.record(RECORD_DIR / f"{session.id}.mp4")
+        return
+    recorder, session.recorder = session.recorder, None
+    if recorder is None:
+        raise Conflict(f"session {session.id} is not being recorded; begin with type start_record")
+    await recorder.stop()
+
+
+async def recorded(call: Call[RecordedRequest]) -> web.StreamResponse:
+    """The recording, as MP4."""
+    sessionid = call.given.sessionid
+    for session in call.services.sessions:
+        if session.id == sessionid and session.recorder is not None:
+            raise Conflict(f"session {sessionid} is still being recorded; end it with POST /record first")
+    path = RECORD_DIR / f"{sessionid}.mp4"
+    if not path.is_file():
+        raise NotFound(f"there is no recording of session {sessionid!r}; make one with POST /record")
+    return web.FileResponse(path, headers={"Content-Type": "video/mp4"})
+
+
+ENDPOINTS: tuple[Endpoint[Any], ...] = (
+    Endpoint(
+        "POST", "/human", human,
+        "Speak a text, or answer it through the language model; returns at once.",
+        "朗读文字，或由大模型回答；立即返回。",
+        TAG, HumanRequest, "json", statuses=(404, 413, 422, 429, 503),
+    ),
+    Endpoint(
+        "POST", "/humanaudio", humanaudio,
+        "Speak a recording, lips in step; returns once it is known to be playable.",
+        "播放录音并同步口型；确认可播放后返回。",
+        TAG, AudioRequest, "form", statuses=(404, 413, 422, 429, 503),
+    ),
+    Endpoint(
+        "POST", "/interrupt_talk", interrupt_talk,
+        "Stop speaking and drop what is queued.", "停止说话并清空队列。",
+        TAG, OfSession, "json", statuses=(404,),
+    ),
+    Endpoint(
+        "POST", "/is_speaking", is_speaking,
+        "Whether something is being said or waits to be.", "是否正在说话或有待说内容。",
+        TAG, OfSession, "json", data=bool, statuses=(404,),
+    ),
+    Endpoint(
+        "POST", "/set_audiotype", set_audiotype,
+        "Show a custom action; 0 returns to the avatar's own motion.", "播放自定义动作；0 恢复默认动作。",
+        TAG, ActionRequest, "json", statuses=(404,),
+    ),
+    Endpoint(
+        "POST", "/record", record,
+        "Begin or end a recording of picture and sound.", "开始或结束录制。",
+        TAG, RecordRequest, "json", statuses=(404, 409, 503),
+    ),
+    Endpoint(
+        "GET", "/record/{sessionid}", recorded,
+        "Download the last recording of a session.", "下载会话的最近一次录像。",
+        TAG, RecordedRequest, "path", media="video/mp4", statuses=(404, 409), key_in_query=True,
+    ),
+)  # fmt: skip

@@ -1,0 +1,52 @@
+"""What Prometheus is told, in a registry of the application's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """Counters of the edge."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "visage_http_requests", "Requests answered", ["method", "route", "status"], registry=self.registry
+        )
+        self.request_s = Histogram(
+            "visage_http_request_duration_seconds",
+            "Time to answer a request",
+            ["route"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.sessions = Gauge("visage_sessions", "Open sessions", registry=self.registry)
+        self.speaking = Gauge("visage_sessions_speaking", "Sessions that speak", registry=self.registry)
+        self.sessions_max = Gauge("visage_sessions_limit", "Sessions allowed at once", registry=self.registry)
+        self.speech = Counter(
+            "visage_speech_requests", "Requests to speak, by kind (echo, chat, audio)", ["kind"], registry=self.registry
+        )
+        self.interruptions = Counter("visage_interruptions", "Interruptions asked for", registry=self.registry)
+        self.llm_first_text_s = Histogram(
+            "visage_llm_first_text_seconds",
+            "Question to the first text of its reply",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.llm_failures = Counter("visage_llm_failures", "Replies that ended in an error", registry=self.registry)
+
+    def watch(self, count: Callable[[], int], speaking: Callable[[], int], limit: int) -> None:
+        """Read the session gauges when asked."""
+        self.sessions.set_function(count)
+        self.speaking.set_function(speaking)
+        self.sessions_max.set(limit)
+
+    def text(self) -> bytes:
+        """The exposition."""
+        return generate_latest(self.registry)

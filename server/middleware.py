@@ -1,0 +1,103 @@
+"""Around every request: its id, who may ask, its figures, and the one place where errors become answers."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from errors import Busy, NotFound, Unavailable, VisageError
+from server.endpoint import SERVICES
+from server.security import check_origin, cors_headers, preflight_headers
+
+log = logging.getLogger(__name__)
+
+REQUEST_ID = web.RequestKey("request_id", str)
+RETRY_AFTER_S = {Busy.status: 1, Unavailable.status: 5}
+PRIVATE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def failure(status: int, message: str) -> web.Response:
+    """A failed request's answer: a real status, and LiveTalking's `code` -1 with a sentence."""
+    response = web.json_response({"code": -1, "msg": message}, status=status)
+    if status in RETRY_AFTER_S:
+        response.headers["Retry-After"] = str(RETRY_AFTER_S[status])
+    return response
+
+
+def success(data: Any = None) -> web.Response:
+    """`{"code": 0, "msg": "ok"}`, with `data` where there is any."""
+    body: dict[str, Any] = {"code": 0, "msg": "ok"}
+    if data is not None:
+        body["data"] = data
+    return web.json_response(body)
+
+
+@web.middleware
+async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give the request an id, count it and answer it whatever happens."""
+    given = request.headers.get("X-Request-Id", "")
+    request_id = given if re.fullmatch(r"[\w.\-]{1,64}", given) else secrets.token_hex(8)
+    request[REQUEST_ID] = request_id
+    began = time.perf_counter()
+    try:
+        response = await handler(request)
+    except VisageError as error:
+        response = failure(error.status, str(error))
+    except web.HTTPException as error:
+        response = _from_http(request, error)
+    except ConnectionError:
+        raise
+    except Exception:
+        log.exception("request %s: %s %s failed", request_id, request.method, request.path)
+        response = failure(500, f"an unexpected error, logged under request id {request_id}")
+    if not response.prepared:
+        response.headers["X-Request-Id"] = request_id
+        response.headers.update(PRIVATE_HEADERS)
+    _count(request, response.status, time.perf_counter() - began)
+    return response
+
+
+def _from_http(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
+    if error.status < 400:
+        return error
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        response = failure(405, f"{request.path} does not take {request.method}; it takes {allowed}")
+        response.headers["Allow"] = allowed
+        return response
+    if isinstance(error, web.HTTPNotFound):
+        return failure(NotFound.status, f"there is nothing at {request.path}; GET /docs lists what there is")
+    return failure(error.status, error.reason)
+
+
+def _count(request: web.Request, status: int, seconds: float) -> None:
+    resource = request.match_info.route.resource
+    route = resource.canonical if resource is not None else "unknown"
+    metrics = request.app[SERVICES].metrics
+    metrics.requests.labels(request.method, route, str(status)).inc()
+    metrics.request_s.labels(route).observe(seconds)
+
+
+@web.middleware
+async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse pages that may not ask; answer preflights; put CORS headers on whatever is answered."""
+    origin = check_origin(request, request.app[SERVICES].settings)
+    if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers and origin is not None:
+        return web.Response(status=204, headers={**cors_headers(origin), **preflight_headers()})
+    try:
+        response = await handler(request)
+    except VisageError as error:
+        response = failure(error.status, str(error))
+    except web.HTTPException as error:
+        response = _from_http(request, error)
+    if origin is not None and not response.prepared:
+        response.headers.update(cors_headers(origin))
+    return response

@@ -1,0 +1,199 @@
+"""The OpenAPI 3.1 document and `docs/api.md`, both from the endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
+
+from server.endpoint import Endpoint
+
+VERSION = "0.1.0"
+REF = "#/components/schemas/{model}"
+DESCRIPTIONS = {
+    400: "Not understood: the message names the field, what it was and what is allowed",
+    401: "The API key is missing or wrong",
+    403: "A page of this origin may not call the server",
+    404: "The session, avatar, voice or recording does not exist",
+    405: "The path does not take this method",
+    409: "The state of the session does not allow it",
+    413: "More bytes, seconds or characters than allowed",
+    422: "Understood, but it cannot be used (no speech in the text, no audio in the file, no media in the SDP)",
+    429: "A limit is reached for now; Retry-After says when to try again",
+    503: "A capacity, service or model that is needed is not there; Retry-After says when to try again",
+}
+FAILURE = {
+    "type": "object",
+    "required": ["code", "msg"],
+    "properties": {"code": {"const": -1}, "msg": {"type": "string", "description": "A sentence that helps"}},
+}
+
+
+def document(endpoints: Sequence[Endpoint[Any]]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document."""
+    schemas: dict[str, Any] = {"Failure": FAILURE}
+    paths: dict[str, Any] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Visage",
+            "version": VERSION,
+            "summary": "A real-time digital human: text or speech in, a talking face out over WebRTC",
+            "description": "Answers are {code: 0, msg: ok, data}; failures: a real HTTP status and {code: -1, msg}.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "security": [{}, {"bearer": []}, {"header": []}],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "query": {"type": "apiKey", "in": "query", "name": "api_key"},
+            },
+        },
+    }
+
+
+def _operation(endpoint: Endpoint[Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": endpoint.handler.__name__,
+        "tags": [endpoint.tag],
+        "summary": endpoint.en,
+        "description": endpoint.zh,
+        "responses": {"200": _answer(endpoint, schemas)},
+    }
+    if not endpoint.locked:
+        operation["security"] = [{}]
+    elif endpoint.key_in_query:
+        operation["security"] = [{}, {"bearer": []}, {"header": []}, {"query": []}]
+    operation.update(_request(endpoint, schemas))
+    statuses = {*endpoint.statuses, 403}
+    if endpoint.where != "nothing":
+        statuses.add(400)
+    if endpoint.where in ("json", "form"):
+        statuses.add(413)
+    if endpoint.locked:
+        statuses.add(401)
+    for status in sorted(statuses):
+        operation["responses"][str(status)] = {
+            "description": DESCRIPTIONS[status],
+            "content": {"application/json": {"schema": {"$ref": REF.format(model="Failure")}}},
+        }
+    return operation
+
+
+def _request(endpoint: Endpoint[Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    schema = _schema(endpoint.takes, schemas, "validation")
+    if endpoint.where in ("json", "form"):
+        media = "application/json" if endpoint.where == "json" else "multipart/form-data"
+        return {"requestBody": {"required": True, "content": {media: {"schema": schema}}}}
+    if endpoint.where in ("query", "path"):
+        shape = schemas[schema["$ref"].rpartition("/")[2]]
+        required = shape.get("required", [])
+        return {
+            "parameters": [
+                {
+                    "name": name,
+                    "in": endpoint.where,
+                    "required": endpoint.where == "path" or name in required,
+                    "schema": {**part, "type": "string"},
+                }
+                for name, part in shape["properties"].items()
+            ]
+        }
+    return {}
+
+
+def _answer(endpoint: Endpoint[Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    if endpoint.media != "application/json":
+        schema: dict[str, Any] = {"type": "string"}
+        if endpoint.media.startswith("video/"):
+            schema = {"type": "string", "contentMediaType": endpoint.media}
+        return {"description": "Done", "content": {endpoint.media: {"schema": schema}}}
+    if endpoint.path == "/offer":  # LiveTalking's one answer without an envelope
+        return {
+            "description": "Done",
+            "content": {"application/json": {"schema": _schema(endpoint.data, schemas, "serialization")}},
+        }
+    schema = {
+        "type": "object",
+        "required": ["code", "msg"],
+        "properties": {"code": {"const": 0}, "msg": {"const": "ok"}},
+    }
+    if endpoint.data is not None:
+        schema["properties"]["data"] = _schema(endpoint.data, schemas, "serialization")
+        schema["required"] = ["code", "msg", "data"]
+    return {"description": "Done", "content": {"application/json": {"schema": schema}}}
+
+
+def _schema(kind: Any, schemas: dict[str, Any], mode: Any) -> dict[str, Any]:
+    """The schema of a type, its named parts filed under `schemas`."""
+    made = TypeAdapter(kind).json_schema(ref_template=REF, mode=mode, schema_generator=GenerateJsonSchema)
+    schemas.update(made.pop("$defs", {}))
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        schemas[kind.__name__] = made
+        return {"$ref": REF.format(model=kind.__name__)}
+    return made
+
+
+def markdown(endpoints: Sequence[Endpoint[Any]]) -> str:
+    """`docs/api.md`: every route with its fields, answer and failures."""
+    made = document(endpoints)
+    lines = [
+        "# HTTP interface",
+        "",
+        "Generated from the code by `python app.py openapi --markdown`; also a page at `/docs` and, as OpenAPI 3.1, "
+        "`/openapi.json`.",
+        "本文由 `python app.py openapi --markdown` 从代码生成；运行时见 `/docs` 与 `/openapi.json`。",
+        "",
+        'Answers are `{"code": 0, "msg": "ok", "data": …}`; failures carry a real HTTP status and '
+        '`{"code": -1, "msg": "…"}`.',
+        "With an API key set, send `Authorization: Bearer KEY` or `X-API-Key: KEY` "
+        "(`/sse` and `GET /record/{sessionid}` also take `?api_key=KEY`).",
+        "",
+    ]
+    for endpoint in endpoints:
+        operation = made["paths"][endpoint.path][endpoint.method.lower()]
+        lines += [f"## {endpoint.method} {endpoint.path}", "", endpoint.en, endpoint.zh, ""]
+        lines += _fields(endpoint, made["components"]["schemas"])
+        failures = ", ".join(code for code in operation["responses"] if code != "200")
+        lines += [f"Answers: {_answer_line(endpoint)}. Failures: {failures}.", ""]
+    return "\n".join(lines)
+
+
+def _fields(endpoint: Endpoint[Any], schemas: dict[str, Any]) -> list[str]:
+    if endpoint.where == "nothing":
+        return []
+    shape = schemas[endpoint.takes.__name__]
+    place = {"json": "JSON", "form": "multipart form", "query": "query", "path": "path"}[endpoint.where]
+    lines = [f"| field ({place}) | type | required | meaning |", "|---|---|---|---|"]
+    for name, part in shape.get("properties", {}).items():
+        required = "yes" if name in shape.get("required", []) else "no"
+        lines.append(f"| `{name}` | {_type_text(part)} | {required} | {part.get('description', '')} |")
+    return [*lines, ""]
+
+
+def _type_text(part: dict[str, Any]) -> str:
+    if "$ref" in part:
+        return f"`{part['$ref'].rpartition('/')[2]}`"
+    if "enum" in part:
+        return " or ".join(f"`{value}`" for value in part["enum"])
+    if "const" in part:
+        return f"`{part['const']}`"
+    if "anyOf" in part:
+        return " or ".join(_type_text(one) for one in part["anyOf"])
+    kind = part.get("type", "any")
+    return " or ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+def _answer_line(endpoint: Endpoint[Any]) -> str:
+    if endpoint.media != "application/json":
+        return f"`{endpoint.media}`"
+    if endpoint.data is None:
+        return "no data"
+    return f"`{getattr(endpoint.data, '__name__', str(endpoint.data))}`"

@@ -1,0 +1,202 @@
+"""The HTTP application over scripted sessions: everything at the edge is real, what it drives is written down here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from config import Settings
+from errors import Unprocessable
+from events import EventBus
+from llm import Conversation, LanguageModel
+from media import Event, Pcm
+from server.application import make_app
+from server.endpoint import AvatarInfo, Services
+from server.metrics import Metrics
+from session import Built, Wish
+from sessions import SessionManager
+from tts.base import Voice
+
+SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"
+OFFER = {"sdp": SDP, "type": "offer"}
+VOICES = (
+    Voice("kokoro:zf_xiaobei", "kokoro", ("zh",), "female", "Apache-2.0"),
+    Voice("hibari:en", "hibari", ("en",), "female", "MIT"),
+)
+AVATARS = (AvatarInfo("ada", 512, 512, 25.0, "CC0-1.0"), AvatarInfo("mei", 512, 512, 25.0, "CC0-1.0"))
+
+
+@dataclasses.dataclass
+class Said:
+    text: str
+    voice: str | None
+    options: dict[str, Any] | None
+    turn: int
+
+
+class FakeReal:
+    """Notes what it is told; plays recordings by taking their sound."""
+
+    def __init__(self, sessionid: str) -> None:
+        self.sessionid = sessionid
+        self.events = EventBus()
+        self.turn = 0
+        self.said: list[Said] = []
+        self.played: list[Pcm] = []
+        self.first_block_at: float | None = None
+        self.acts: list[int] = []
+        self.closed = False
+        self.speaking = False
+        self.refusal: Exception | None = None
+        self.playing: set[asyncio.Task[None]] = set()
+
+    async def say(
+        self, text: str, *, voice: str | None = None, options: dict[str, Any] | None = None, turn: int | None = None
+    ) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        self.said.append(Said(text, voice, options, self.turn if turn is None else turn))
+
+    async def play(self, sound: Pcm | AsyncIterable[Pcm]) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        assert not isinstance(sound, np.ndarray)
+        task = asyncio.create_task(self._take(sound))
+        self.playing.add(task)
+
+    async def _take(self, sound: AsyncIterable[Pcm]) -> None:
+        async for block in sound:
+            if self.first_block_at is None:
+                self.first_block_at = time.monotonic()
+            self.played.append(block)
+
+    @property
+    def pcm(self) -> Pcm:
+        return np.concatenate(self.played) if self.played else np.zeros(0, np.float32)
+
+    def hear(self, name: str, **data: Any) -> None:
+        self.events.publish(Event(name, self.turn, data), time.monotonic())
+
+    def interrupt(self) -> int:
+        self.turn += 1
+        self.speaking = False
+        for task in self.playing:
+            task.cancel()
+        self.hear("interrupted")
+        return self.turn
+
+    def act(self, audiotype: int) -> None:
+        self.acts.append(audiotype)
+
+    async def aclose(self) -> None:
+        for task in self.playing:
+            task.cancel()
+        await asyncio.gather(*self.playing, return_exceptions=True)
+        self.closed = True
+
+
+class FakePeer:
+    """Connects at once unless told otherwise."""
+
+    def __init__(self, on_closed: Callable[[], None]) -> None:
+        self.on_closed = on_closed
+        self.state = "new"
+        self.answering = asyncio.Event()
+        self.answering.set()
+        self.closed = False
+
+    async def answer(self, sdp: str, type_: str, /) -> tuple[str, str]:
+        await self.answering.wait()
+        if "m=video 0 nonsense" in sdp:
+            raise Unprocessable("sdp: the offer cannot be answered")
+        self.state = "connected"
+        return sdp, "answer"
+
+    def stats(self) -> dict[str, Any]:
+        return {"state": self.state}
+
+    async def aclose(self) -> None:
+        self.closed = True
+        self.state = "closed"
+
+
+class FakeRecorder:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    async def stop(self) -> Path:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.write_bytes(b"\x00\x00\x00\x18ftypmp42")
+        return self.path
+
+
+@dataclasses.dataclass
+class Stage:
+    """What a test looks at."""
+
+    services: Services
+    app: web.Application
+    reals: dict[str, FakeReal]
+    peers: dict[str, FakePeer]
+    held: asyncio.Event
+    """Cleared by a test that wants offers to wait."""
+
+
+def make_stage(settings: Settings, language_model: LanguageModel | None = None) -> Stage:
+    """The application on fakes, not yet listening."""
+    reals: dict[str, FakeReal] = {}
+    peers: dict[str, FakePeer] = {}
+    held = asyncio.Event()
+    held.set()
+
+    async def build(sessionid: str, wish: Wish, on_closed: Callable[[], None]) -> Built:
+        real, peer = FakeReal(sessionid), FakePeer(on_closed)
+        peer.answering = held
+        reals[sessionid], peers[sessionid] = real, peer
+        return Built(real, peer, wish.avatar or "ada", (0, 1, 2), record=FakeRecorder)
+
+    sessions = SessionManager(
+        build,
+        max_session=settings.max_session,
+        conversation=lambda: Conversation(settings.system_prompt),
+        connect_timeout_s=settings.connect_timeout_s,
+        idle_timeout_s=settings.idle_timeout_s,
+    )
+    services = Services(
+        settings=settings,
+        sessions=sessions,
+        metrics=Metrics(),
+        decoders=ThreadPoolExecutor(2, thread_name_prefix="audio-decode"),
+        avatars=lambda: AVATARS,
+        voices=lambda: VOICES,
+        language_model=language_model,
+    )
+    return Stage(services, make_app(services, Path("web/dist")), reals, peers, held)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    language_model: LanguageModel | None = None, **settings: Any
+) -> AsyncIterator[tuple[TestClient[web.Request, web.Application], Stage]]:
+    """A client of the application on fakes."""
+    stage = make_stage(Settings(**settings), language_model)
+    async with TestClient(TestServer(stage.app)) as client:
+        yield client, stage
+
+
+async def connect(client: TestClient[web.Request, web.Application], **more: Any) -> str:
+    """Open a session; its id."""
+    response = await client.post("/offer", json={**OFFER, **more})
+    body = await response.json()
+    assert response.status == 200, body
+    return str(body["sessionid"])
