@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field
 
 from errors import Unavailable
 from media import FPS
-from server.endpoint import AvatarInfo, Call, Endpoint, Nothing
+from server.endpoint import Call, Endpoint, Nothing
 from server.human import TEXT_CHARACTERS_MAX
 from server.metrics import CONTENT_TYPE
-from tts.base import Voice
 
 
 class IceServer(BaseModel):
@@ -129,16 +127,6 @@ async def sessions(call: Call[Nothing]) -> Any:
     ).model_dump(mode="json")
 
 
-async def avatars(call: Call[Nothing]) -> Any:
-    """The avatars on disk."""
-    return [dataclasses.asdict(avatar) for avatar in call.services.avatars()]
-
-
-async def voices(call: Call[Nothing]) -> Any:
-    """The voices that can be used now."""
-    return TypeAdapter(list[Voice]).dump_python(list(call.services.voices()), mode="json")
-
-
 async def healthz(call: Call[Nothing]) -> Any:
     """The process answers."""
     return {"status": "alive"}
@@ -162,10 +150,6 @@ def _get(path: str, handler: Any, en: str, zh: str, tag: str = "server", **rest:
 
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
-    _get("/api/avatars", avatars, "The avatars there are.", "可用形象列表。", "catalogue", data=list[AvatarInfo]),
-    _get(
-        "/api/voices", voices, "The voices that can be used now.", "当前可用音色列表。", "catalogue", data=list[Voice]
-    ),
     _get(
         "/api/client",
         client,

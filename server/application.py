@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from server import admin, events, human, offer, pages
+from server import admin, catalogue, events, human, offer, pages
 from server.endpoint import SERVICES, Call, Endpoint, Nothing, Services
 from server.middleware import Handler, admit, identify, success
 from server.reading import read_json, understood
@@ -18,6 +18,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     *offer.ENDPOINTS,
     *human.ENDPOINTS,
     *events.ENDPOINTS,
+    *catalogue.ENDPOINTS,
     *admin.ENDPOINTS,
 )
 HEADER_BYTES_MAX = 16_384
@@ -66,6 +67,3 @@ async def _live(app: web.Application) -> AsyncIterator[None]:
     sessions.start()
     yield
     await sessions.drain(0)
-    if services.language_model is not None:
-        await services.language_model.aclose()
-    services.decoders.shutdown(wait=False, cancel_futures=False)

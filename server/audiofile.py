@@ -18,10 +18,10 @@ from typing import IO
 
 import av
 import av.error
-from av.stream import Discard
 import numpy as np
 import soxr
 from aiohttp import BodyPartReader, web
+from av.stream import Discard
 from numpy.typing import NDArray
 
 from config import Settings

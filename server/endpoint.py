@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
 from aiohttp import web
@@ -27,14 +28,17 @@ Where = Literal["json", "query", "path", "form", "nothing"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class AvatarInfo:
-    """What a client is told about an avatar."""
+class AvatarCard:
+    """What clients are told of an avatar."""
 
     id: str
+    names: dict[str, str]
+    """By language: `en`, `zh`."""
     width: int
     height: int
-    fps: float
+    fps: int
     licence: str
+    poster: Path
 
 
 @dataclasses.dataclass(slots=True)
@@ -46,7 +50,7 @@ class Services:
     metrics: Metrics
     decoders: Executor
     """One or two threads that decode uploads."""
-    avatars: Callable[[], Sequence[AvatarInfo]]
+    avatars: Callable[[], Sequence[AvatarCard]]
     voices: Callable[[], Sequence[Voice]]
     language_model: LanguageModel | None = None
     describe: Callable[[], dict[str, Any]] = dict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Annotated, Any, Literal
 
@@ -67,9 +68,10 @@ async def offer(call: Call[OfferRequest]) -> web.StreamResponse:
     """Open a session and answer its offer."""
     services, given = call.services, call.given
     _check_sdp(given.sdp)
-    known = [avatar.id for avatar in services.avatars()]
-    if given.avatar and given.avatar not in known:
-        raise NotFound(f"avatar {given.avatar!r} does not exist; GET /api/avatars lists them ({', '.join(known[:5])})")
+    if given.avatar:
+        known = [avatar.id for avatar in await asyncio.to_thread(services.avatars)]
+        if given.avatar not in known:
+            raise NotFound(f"avatar {given.avatar!r} does not exist; there are {', '.join(known[:5]) or 'none'}")
     voice = find_voice(services, given.refaudio) or ""
     _check_actions(given.custom_config)
     wish = Wish(given.avatar, voice, given.reftext, given.custom_config)

@@ -17,13 +17,14 @@ async def test_offer_answers_at_top_level() -> None:
 async def test_all_routes_answer() -> None:
     async with serving() as (client, stage):
         sid = await connect(client)
-        for path, body in {
+        requests: dict[str, dict[str, object]] = {
             "/human": {"type": "echo", "text": "hello"},
             "/interrupt_talk": {},
             "/is_speaking": {},
             "/set_audiotype": {"audiotype": 2},
             "/record": {"type": "start_record"},
-        }.items():
+        }
+        for path, body in requests.items():
             response = await client.post(path, json={"sessionid": int(sid), **body})
             answer = await response.json()
             assert (response.status, answer["code"], answer["msg"]) == (200, 0, "ok"), answer

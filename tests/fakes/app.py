@@ -21,19 +21,25 @@ from events import EventBus
 from llm import Conversation, LanguageModel
 from media import Event, Pcm
 from server.application import make_app
-from server.endpoint import AvatarInfo, Services
+from server.endpoint import AvatarCard, Services
 from server.metrics import Metrics
 from session import Built, Wish
 from sessions import SessionManager
 from tts.base import Voice
 
-SDP = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"
+SDP = (
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
+    "m=video 9 UDP/TLS/RTP/SAVPF 96\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"
+)
 OFFER = {"sdp": SDP, "type": "offer"}
 VOICES = (
     Voice("kokoro:zf_xiaobei", "kokoro", ("zh",), "female", "Apache-2.0"),
     Voice("hibari:en", "hibari", ("en",), "female", "MIT"),
 )
-AVATARS = (AvatarInfo("ada", 512, 512, 25.0, "CC0-1.0"), AvatarInfo("mei", 512, 512, 25.0, "CC0-1.0"))
+AVATARS = tuple(
+    AvatarCard(name, {"en": name.title(), "zh": name}, 512, 512, 25, "CC0-1.0", Path(__file__))
+    for name in ("ada", "mei")
+)
 
 
 @dataclasses.dataclass
@@ -190,8 +196,13 @@ async def serving(
 ) -> AsyncIterator[tuple[TestClient[web.Request, web.Application], Stage]]:
     """A client of the application on fakes."""
     stage = make_stage(Settings(**settings), language_model)
-    async with TestClient(TestServer(stage.app)) as client:
-        yield client, stage
+    try:
+        async with TestClient(TestServer(stage.app)) as client:
+            yield client, stage
+    finally:
+        stage.services.decoders.shutdown(wait=True)
+        if language_model is not None:
+            await language_model.aclose()
 
 
 async def connect(client: TestClient[web.Request, web.Application], **more: Any) -> str:

@@ -1,0 +1,121 @@
+"""The command line: `python app.py [flags]` serves; `doctor`, `weights`, `openapi` and `config` are subcommands."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+from aiohttp import web
+
+import configload
+from config import ConfigError, Settings
+from errors import VisageError
+
+log = logging.getLogger("visage")
+
+COMMANDS = ("serve", "doctor", "weights", "openapi", "config")
+SHUTDOWN_TIMEOUT_S = 2.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; its exit status."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    command = given.pop(0) if given and given[0] in COMMANDS else "serve"
+    try:
+        return _run(command, given)
+    except VisageError as error:
+        print(f"visage: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigError) else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(command: str, argv: list[str]) -> int:
+    if command == "doctor":
+        import doctor
+
+        return doctor.main(argv)
+    if command == "weights":
+        import weights
+
+        return weights.main(argv)
+    if command == "openapi":
+        return _openapi(argv)
+    if command == "config":
+        return _config(argv)
+    settings = configload.load(argv)
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    asyncio.run(serve(settings))
+    return 0
+
+
+async def serve(settings: Settings) -> None:
+    """Listen until SIGTERM or SIGINT, then drain."""
+    from server.application import make_app
+    from wiring import WEB, open_house
+
+    async with open_house(settings) as services:
+        runner = web.AppRunner(make_app(services, WEB), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+        await runner.setup()
+        try:
+            await _listen(runner, settings)
+            await _stopped()
+            log.info("shutting down: speech may end for %.0f s; once more to stop at once", settings.drain_s)
+            again = asyncio.create_task(_stopped())
+            draining = asyncio.create_task(services.sessions.drain(settings.drain_s))
+            await asyncio.wait({again, draining}, return_when=asyncio.FIRST_COMPLETED)
+            again.cancel()
+        finally:
+            await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> None:
+    site = web.TCPSite(runner, settings.host, settings.listenport)
+    try:
+        await site.start()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {settings.host}:{settings.listenport}: {error.strerror}; choose another --listenport"
+        ) from error
+    port = runner.addresses[0][1]
+    name = "localhost" if settings.on_loopback else settings.host
+    print(f"Visage is ready: http://{name}:{port}  已就绪", flush=True)
+
+
+async def _stopped() -> None:
+    """Wait for SIGTERM or SIGINT."""
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    await asked.wait()
+
+
+def _openapi(argv: list[str]) -> int:
+    from server.application import ENDPOINTS
+    from server.openapi import document, markdown
+
+    options = argparse.ArgumentParser(prog="python app.py openapi", description="The HTTP interface / 接口文档")
+    options.add_argument("--markdown", action="store_true", help="as Markdown instead of OpenAPI JSON")
+    as_markdown = options.parse_args(argv).markdown
+    print(markdown(ENDPOINTS) if as_markdown else json.dumps(document(ENDPOINTS), ensure_ascii=False, indent=2))
+    return 0
+
+
+def _config(argv: list[str]) -> int:
+    options = argparse.ArgumentParser(prog="python app.py config", description="Settings / 配置")
+    options.add_argument("--example", action="store_true", help="print config.example.yaml")
+    given, rest = options.parse_known_args(argv)
+    if given.example:
+        print(configload.example(), end="")
+    else:
+        print(json.dumps(configload.load(rest).public(), ensure_ascii=False, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
