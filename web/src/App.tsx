@@ -36,6 +36,7 @@ export function App({ api, link }: { api: Api; link: Link }) {
   const [statistics, setStatistics] = useState(false);
   const figures = useFigures(link, statistics && live);
   const [notice, setNotice] = useState("");
+  const forgetNotice = useCallback(() => setNotice(""), []);
 
   const upload = useUpload(
     presenter.play,
@@ -91,7 +92,7 @@ export function App({ api, link }: { api: Api; link: Link }) {
           />
         </Stage>
         <div className="desk">
-          <Messages problem={presenter.problem} notice={notice} onProblem={() => setProblem("")} onNotice={() => setNotice("")} words={words} />
+          <Messages problem={presenter.problem} notice={notice} onProblem={() => setProblem("")} onNotice={forgetNotice} words={words} />
           <Composer
             mode={mode}
             onMode={chooseMode}
@@ -107,7 +108,7 @@ export function App({ api, link }: { api: Api; link: Link }) {
           <Choices
             avatars={choices.catalogue.avatars}
             voices={choices.catalogue.voices}
-            avatar={choices.avatar}
+            avatar={choices.avatar?.id ?? ""}
             voice={choices.voice}
             onAvatar={choices.chooseAvatar}
             onVoice={choices.chooseVoice}
@@ -116,6 +117,7 @@ export function App({ api, link }: { api: Api; link: Link }) {
           />
           <ConversationList
             conversation={presenter.conversation}
+            speaker={choices.avatar?.name ?? words.stage}
             announce={player.muted || player.blocked}
             canSend={live}
             onSample={(text) => void presenter.say("echo", text, choices.voice)}
@@ -143,7 +145,7 @@ function RecordingPill({ recorder, words }: { recorder: ReturnType<typeof useRec
   );
 }
 
-/** The chosen presenter and voice, remembered, and taken back when this server does not have them. */
+/** The chosen presenter and voice, remembered; what this server does not have counts as not chosen. */
 function useChoices(api: Api, link: Link) {
   const [avatar, setAvatar] = useState(recall("avatar") ?? "");
   const [voice, setVoice] = useState(recall("voice") ?? "");
@@ -151,25 +153,22 @@ function useChoices(api: Api, link: Link) {
   const catalogue = useCatalogue(api, avatar, phase === "live");
   const { avatars, voices } = catalogue;
 
-  const chooseAvatar = useCallback(
-    (id: string | undefined) => {
-      setAvatar(id ?? "");
-      remember("avatar", id);
-      link.setAvatar(id);
-    },
-    [link],
-  );
-  const chooseVoice = useCallback((id: string) => {
+  const chooseAvatar = (id: string) => {
+    setAvatar(id);
+    remember("avatar", id);
+    link.setAvatar(id);
+  };
+  const chooseVoice = (id: string) => {
     setVoice(id);
     remember("voice", id === "" ? undefined : id);
-  }, []);
-  useEffect(() => {
-    if (avatar !== "" && avatars.length > 0 && !avatars.some((row) => row.id === avatar)) chooseAvatar(undefined);
-  }, [avatar, avatars, chooseAvatar]);
-  useEffect(() => {
-    if (voice !== "" && voices.length > 0 && !voices.some((row) => row.id === voice)) chooseVoice("");
-  }, [voice, voices, chooseVoice]);
-  return { catalogue, avatar: avatar || (avatars[0]?.id ?? ""), voice, chooseAvatar, chooseVoice };
+  };
+  return {
+    catalogue,
+    avatar: avatars.find((row) => row.id === avatar) ?? avatars[0],
+    voice: voices.some((row) => row.id === voice) ? voice : "",
+    chooseAvatar,
+    chooseVoice,
+  };
 }
 
 /** Esc stops her, unless it has something else to do: leave full screen, end a composition. */

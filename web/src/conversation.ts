@@ -3,7 +3,7 @@
 import type { SpeechEvent } from "./speech";
 
 export type Kind = "echo" | "chat" | "audio";
-export type LineState = "waiting" | "speaking" | "said" | "stopped" | "failed";
+export type LineState = "waiting" | "speaking" | "said" | "stopped";
 
 export interface Line {
   id: number;
@@ -23,7 +23,7 @@ export interface Conversation {
 
 export type ConversationAction =
   | { type: "sent"; kind: Kind; text: string }
-  /** The server did not take the newest line of this text. */
+  /** The server did not take the newest line of this text: it is not part of the conversation. */
   | { type: "refused"; text: string }
   /** The person pressed stop, or asked the next question. */
   | { type: "stopped" }
@@ -39,8 +39,10 @@ export function reduceConversation(conversation: Conversation, action: Conversat
     case "sent":
       return sent(conversation, action.kind, action.text);
     case "refused": {
-      const id = conversation.lines.findLast((line) => line.text === action.text)?.id ?? -1;
-      return change(conversation, (line) => (line.id === id || (line.id === id + 1 && line.state === "waiting") ? { ...line, state: "failed" } : line));
+      const refused = conversation.lines.findLast((line) => line.text === action.text);
+      if (!refused) return conversation;
+      const answer = refused.who === "you" ? refused.id + 1 : refused.id;
+      return { ...conversation, lines: conversation.lines.filter(({ id }) => id !== refused.id && id !== answer) };
     }
     case "stopped":
     case "left":

@@ -1,6 +1,6 @@
 /** Keeps the page connected to its presenter: first connection, reconnection with backoff, change of presenter. */
 
-import type { Api } from "./api";
+import { type Api, ApiError } from "./api";
 import { FIRST_STATE, type LinkEvent, type LinkState, reduceLink, type Trouble, troubleOf, waitMs } from "./link-state";
 import { openPeer, type Peer } from "./peer";
 
@@ -10,6 +10,8 @@ export interface LinkOptions {
   open?: typeof openPeer;
   online?: () => boolean;
   random?: () => number;
+  /** The chosen presenter is not there (any more); the server's default takes over. */
+  onUnknownAvatar?: () => void;
 }
 
 export class Link {
@@ -89,6 +91,11 @@ export class Link {
       else peer.close();
     } catch (error) {
       if (!current()) return;
+      if (error instanceof ApiError && error.status === 404 && this.avatar !== undefined) {
+        this.options.onUnknownAvatar?.();
+        this.setAvatar(undefined);
+        return;
+      }
       const { trouble, detail, waitS } = troubleOf(error, (this.options.online ?? (() => navigator.onLine))());
       this.fail(trouble, detail, waitS);
     }

@@ -4,7 +4,7 @@ import { createRoot } from "react-dom/client";
 import { Api } from "./api";
 import { App } from "./App";
 import { Link } from "./link";
-import { recall } from "./preferences";
+import { recall, remember } from "./preferences";
 import "./styles/base.css";
 import "./styles/layout.css";
 import "./styles/stage.css";
@@ -12,7 +12,7 @@ import "./styles/panel.css";
 
 const api = new Api();
 api.setKey(recall("key") ?? "");
-const link = new Link({ api, avatar: recall("avatar") });
+const link = new Link({ api, avatar: recall("avatar"), onUnknownAvatar: () => remember("avatar", undefined) });
 link.connect();
 addEventListener("pagehide", () => link.close());
 addEventListener("pageshow", (event) => {

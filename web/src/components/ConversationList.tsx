@@ -6,6 +6,8 @@ import { Icon } from "./Icon";
 
 interface Props {
   conversation: Conversation;
+  /** The presenter's name. */
+  speaker: string;
   /** Read new lines aloud to screen readers; not while the presenter herself can be heard. */
   announce: boolean;
   canSend: boolean;
@@ -13,7 +15,7 @@ interface Props {
   words: Words;
 }
 
-export function ConversationList({ conversation, announce, canSend, onSample, words }: Props) {
+export function ConversationList({ conversation, speaker, announce, canSend, onSample, words }: Props) {
   const end = useRef<HTMLDivElement>(null);
   const { lines } = conversation;
   const last = lines.at(-1);
@@ -29,20 +31,20 @@ export function ConversationList({ conversation, announce, canSend, onSample, wo
         {lines.length === 0 ? (
           <Empty canSend={canSend} onSample={onSample} words={words} />
         ) : (
-          lines.map((line) => <LineRow key={line.id} line={line} words={words} />)
+          lines.map((line) => <LineRow key={line.id} line={line} speaker={speaker} words={words} />)
         )}
       </div>
     </section>
   );
 }
 
-function LineRow({ line, words }: { line: Line; words: Words }) {
-  const note = { waiting: words.waitingLine, speaking: words.speakingLine, stopped: words.stoppedLine, failed: words.failedLine, said: "" }[line.state];
+function LineRow({ line, speaker, words }: { line: Line; speaker: string; words: Words }) {
+  const note = { waiting: words.waitingLine, speaking: words.speakingLine, stopped: words.stoppedLine, said: "" }[line.state];
   const text = wording(line);
   return (
     <div className="line" data-who={line.who} data-state={line.state} data-testid="line">
       <span className="line-who">
-        {line.who === "you" ? words.you : words.presenter}
+        {line.who === "you" ? words.you : speaker}
         {note !== "" && <span className="line-note"> · {note}</span>}
       </span>
       <p className="line-text">

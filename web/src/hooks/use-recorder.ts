@@ -25,14 +25,14 @@ function fileName(): string {
 }
 
 export function useRecorder(api: Api, sessionid: string | undefined, onSaved: () => void, onError: (error: unknown) => void): Recorder {
-  const [phase, setPhase] = useState<RecorderPhase>("off");
-  const [seconds, setSeconds] = useState(0);
+  const [recording, setRecording] = useState<{ phase: RecorderPhase; sessionid: string; sinceMs: number }>();
+  const [nowMs, setNowMs] = useState(0);
+  // A recording ends with its session.
+  const phase = recording && recording.sessionid === sessionid ? recording.phase : "off";
 
-  useEffect(() => setPhase("off"), [sessionid]);
   useEffect(() => {
     if (phase !== "on") return;
-    setSeconds(0);
-    const timer = setInterval(() => setSeconds((s) => s + 1), 1_000);
+    const timer = setInterval(() => setNowMs(Date.now()), 500);
     return () => clearInterval(timer);
   }, [phase]);
 
@@ -41,17 +41,18 @@ export function useRecorder(api: Api, sessionid: string | undefined, onSaved: ()
     try {
       if (phase === "off") {
         await api.record(sessionid, "start_record");
-        setPhase("on");
+        setRecording({ phase: "on", sessionid, sinceMs: Date.now() });
         return;
       }
-      setPhase("preparing");
+      setRecording({ phase: "preparing", sessionid, sinceMs: 0 });
       await api.record(sessionid, "end_record");
       download(await api.recording(sessionid), fileName());
       onSaved();
     } catch (error) {
       onError(error);
     }
-    setPhase("off");
+    setRecording(undefined);
   }, [api, sessionid, phase, onSaved, onError]);
+  const seconds = Math.max(0, Math.floor((nowMs - (recording?.sinceMs ?? nowMs)) / 1_000));
   return { phase, seconds, toggle: () => void toggle() };
 }
