@@ -107,6 +107,52 @@ def test_a_late_voice_holds_and_loses_no_sound() -> None:
     assert all(all(s.numbers) for s in inside), "silence was put inside speech"
 
 
+def test_a_voice_slower_than_life_pauses_seldom_instead_of_stuttering() -> None:
+    async def play(s: Stage) -> None:
+        await s.real.say(words(60))
+        await asyncio.sleep(5.0)
+
+    stage = on_stage(play, voice=FakeVoice(rate=0.5, chunk_frames=2))
+    assert stage.spoken == list(range(1, 61))
+    units = 30
+    assert len(stage.holds()) <= units / 2
+
+
+def test_a_voice_that_ends_without_saying_so_is_heard_to_its_end() -> None:
+    async def play(s: Stage) -> None:
+        await s.real.say(words(33))
+        await asyncio.sleep(2.0)
+        assert not s.real.speaking
+
+    assert on_stage(play, voice=FakeVoice(marks_final=False)).spoken == list(range(1, 34))
+
+
+def test_speech_starts_with_a_reserve_that_survives_the_engines_jitter() -> None:
+    async def play(s: Stage) -> None:
+        await s.real.say(words(60))
+        await asyncio.sleep(3.0)
+        s.shown.clear()  # the engine's jitter is known from here on
+        await s.real.say(words(60))
+        await asyncio.sleep(3.0)
+
+    stage = on_stage(play, engine=FakeEngine([15, 115, 15, 15, 15, 15], max_batch=1))
+    assert stage.spoken == list(range(1, 61))
+    assert stage.holds() == []
+
+
+def test_idle_motion_goes_on_while_a_slow_engine_draws_its_first_batch() -> None:
+    async def play(s: Stage) -> None:
+        await s.real.say(words(60))
+        await asyncio.sleep(6.0)
+        s.shown.clear()  # the engine's latency is known from here on
+        await s.real.say(words(60))
+        await asyncio.sleep(6.0)
+
+    stage = on_stage(play, engine=FakeEngine(ms_per_picture=35))
+    first = next(i for i, s in enumerate(stage.shown) if any(s.numbers))
+    assert sum(s.held for s in stage.shown[:first]) <= 2
+
+
 def test_a_slow_engine_holds_pictures_but_keeps_sound_and_picture_together() -> None:
     async def play(s: Stage) -> None:
         await s.real.say(words(50))

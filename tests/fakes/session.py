@@ -32,13 +32,19 @@ class FakeAvatar:
 
 
 class FakeEngine:
-    """Draws a picture whose pixel [0, 1] is the blend in percent; takes `ms_per_picture` of virtual time."""
+    """Draws a picture whose pixel [0, 1] is the blend in percent.
 
-    def __init__(self, ms_per_picture: float = 2.0, max_batch: int = 4) -> None:
+    Takes `ms_per_picture` of virtual time; of a sequence, each batch takes the next value, round and round.
+    """
+
+    def __init__(self, ms_per_picture: float | Sequence[float] = 2.0, max_batch: int = 4) -> None:
         self.max_batch = max_batch
-        self.ms_per_picture = ms_per_picture
+        self._ms = [ms_per_picture] if isinstance(ms_per_picture, int | float) else list(ms_per_picture)
         self.batches: list[int] = []
         self.fail_batches: set[int] = set()
+
+    def duration_s(self, count: int) -> float:
+        return count * self._ms[len(self.batches) % len(self._ms)] / 1000
 
     def render(self, requests: Sequence[LipRequest]) -> list[I420]:
         self.batches.append(len(requests))
@@ -65,6 +71,7 @@ class FakeVoice:
     first_s: float = 0.1
     rate: float = 10.0
     chunk_frames: int = 10
+    marks_final: bool = True
     stalls: dict[int, float] = dataclasses.field(default_factory=dict)  # extra seconds before a chunk, by its number
 
     async def speak(
@@ -74,7 +81,9 @@ class FakeVoice:
         for k, start in enumerate(range(0, len(text), self.chunk_frames)):
             await asyncio.sleep(self.stalls.get(k, 0.0))
             part = range(start, min(start + self.chunk_frames, len(text)))
-            yield [numbered(i + 1, turn, events_at(i, text, turn), i == len(text) - 1) for i in part]
+            yield [
+                numbered(i + 1, turn, events_at(i, text, turn), self.marks_final and i == len(text) - 1) for i in part
+            ]
             await asyncio.sleep(self.chunk_frames * 0.02 / self.rate)
 
 
@@ -143,7 +152,7 @@ class Stage:
             if not batch:
                 await asyncio.sleep(0.001)
                 continue
-            duration = len(batch) * self.engine.ms_per_picture / 1000
+            duration = self.engine.duration_s(len(batch))
             await asyncio.sleep(duration)
             self.scheduler.finish(batch, self.scheduler._draw(batch), duration)
 
@@ -164,6 +173,12 @@ class Stage:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.real.aclose()
+
+    def holds(self) -> list[int]:
+        """Lengths in ticks of the holds between the first and the last speech shown."""
+        speaking = [i for i, s in enumerate(self.shown) if any(s.numbers)]
+        runs = "".join("h" if s.held else " " for s in self.shown[speaking[0] : speaking[-1]]).split()
+        return [len(run) for run in runs]
 
     @property
     def spoken(self) -> list[int]:
