@@ -1,0 +1,62 @@
+"""`python -m benchmarks [names…] [--out DIR] [--quick]`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+from benchmarks import latency, machine, report
+from benchmarks.figures import Figure
+from benchmarks.scenario import Plan
+from benchmarks.server import ROOT, Launcher
+from benchmarks.wire import loopback_candidates
+
+SCENARIOS: dict[str, Callable[[Plan], Coroutine[None, None, list[Figure]]]] = {
+    "start": latency.start,
+    "connect": latency.connect,
+    "humanaudio": latency.humanaudio,
+    "echo": latency.echo,
+    "interrupt": latency.interrupt,
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"{', '.join(SCENARIOS)} (default: all)")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results", help="folder of the results")
+    parser.add_argument("--quick", action="store_true", help="few repeats: a check of the benchmark, not a result")
+    parser.add_argument("--command", default="", help="another server of the same protocol; {port} stands for its port")
+    return parser
+
+
+def main() -> int:
+    """Run, write, print the table; exit status 1 when a bar is missed."""
+    given = parser().parse_args()
+    unknown = [name for name in given.names if name not in SCENARIOS]
+    if unknown:
+        print(f"no scenario is called {unknown[0]!r}; there are {', '.join(SCENARIOS)}", file=sys.stderr)
+        return 2
+    where = machine.describe(sys.argv[1:])
+    plan = Plan(Launcher(given.command), given.quick)
+    figures: list[Figure] = []
+    with loopback_candidates():
+        for name in given.names or SCENARIOS:
+            print(f"== {name}", file=sys.stderr, flush=True)
+            try:
+                found = asyncio.run(SCENARIOS[name](plan))
+            except (OSError, RuntimeError, ValueError) as error:  # the other scenarios still run
+                found = [Figure(name, name, "", [], 0, failed=[f"{type(error).__name__}: {error}"])]
+            for figure in found:
+                print(report.row(figure), file=sys.stderr, flush=True)
+            figures += found
+            report.write(given.out, where, figures)
+    print(report.markdown(where, figures))
+    return 1 if any(figure.passed is False for figure in figures) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
