@@ -67,7 +67,7 @@ class Session:
     async def _speak(self, text: str, before: asyncio.Task[None] | None) -> None:
         if before:
             await asyncio.wait([before])
-        self.tell("speech.started")
+        self.tell("speech.started", text=text)
         self.beeping = True
         for clause in re.findall(r"[^,.!?，。！？]+[,.!?，。！？]*", text) or [text]:
             self.tell("clause.started", text=clause.strip())
@@ -279,7 +279,10 @@ class FakeServer:
         return web.json_response({"code": 0, "msg": "ok"})
 
     async def avatars(self, request: web.Request) -> web.Response:
-        rows = [{"id": id, "name": name, "poster": f"/api/avatars/{id}/poster"} for id, name in (("mia", "Mia"), ("leo", "Leo"))]
+        rows = [
+            {"id": id, "name": en, "names": {"en": en, "zh": zh}, "poster": f"api/avatars/{id}/poster"}
+            for id, en, zh in (("mia", "Mia", "米娅"), ("leo", "Leo", "里奥"))
+        ]
         return web.json_response({"code": 0, "msg": "ok", "data": {"avatars": rows}})
 
     async def poster(self, request: web.Request) -> web.Response:

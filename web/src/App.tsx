@@ -117,7 +117,7 @@ export function App({ api, link }: { api: Api; link: Link }) {
           />
           <ConversationList
             conversation={presenter.conversation}
-            speaker={choices.avatar?.name ?? words.stage}
+            speaker={choices.avatar?.names[language] ?? choices.avatar?.name ?? words.stage}
             announce={player.muted || player.blocked}
             canSend={live}
             onSample={(text) => void presenter.say("echo", text, choices.voice)}

@@ -21,6 +21,8 @@ export interface HumanOptions {
 export interface Avatar {
   id: string;
   name: string;
+  /** By language: `en`, `zh`. */
+  names: Record<string, string>;
   poster?: string;
 }
 
@@ -117,6 +119,7 @@ export class Api {
     return rows.filter(hasId).map((row) => ({
       id: row.id,
       name: typeof row["name"] === "string" && row["name"] !== "" ? row["name"] : row.id,
+      names: namesOf(row["names"]),
       ...(typeof row["poster"] === "string" ? { poster: row["poster"] } : {}),
     }));
   }
@@ -207,6 +210,11 @@ function rowsOf(body: unknown, name: string): unknown[] {
   const data = isRecord(body) ? body["data"] : undefined;
   const rows = isRecord(data) ? data[name] : undefined;
   return Array.isArray(rows) ? rows : [];
+}
+
+function namesOf(value: unknown): Record<string, string> {
+  const pairs = isRecord(value) ? Object.entries(value) : [];
+  return Object.fromEntries(pairs.filter((pair): pair is [string, string] => typeof pair[1] === "string"));
 }
 
 function hasId(row: unknown): row is Record<string, unknown> & { id: string } {

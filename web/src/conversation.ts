@@ -65,21 +65,23 @@ function sent(conversation: Conversation, kind: Kind, text: string): Conversatio
 }
 
 function heard(before: Conversation, { event, text }: SpeechEvent): Conversation {
-  if (event === "speech.started") return text === "" ? begin(before) : hearMore(begin(before), text);
+  if (event === "speech.started") return begin(before, text);
   if (event === "clause.started") {
     const speaking = before.lines.some((line) => line.state === "speaking");
-    return hearMore(speaking ? before : begin(before), text);
+    return hearMore(speaking ? before : begin(before, text), text);
   }
   if (event === "speech.ended") return change(before, (line) => (line.state === "speaking" ? { ...line, state: "said" } : line));
   if (event === "interrupted") return change(before, (line) => (line.state === "speaking" ? { ...line, state: "stopped" } : line));
   return before;
 }
 
-/** The oldest line that waits is the one that is heard now; speech nobody here asked for gets a line of its own. */
-function begin(before: Conversation): Conversation {
+/** The waiting line of that text is heard now, else the oldest that waits; speech nobody here asked for gets a line of
+ * its own. */
+function begin(before: Conversation, text: string): Conversation {
   const settled = change(before, (line) => (line.state === "speaking" ? { ...line, state: "said" } : line));
-  const next = settled.lines.find((line) => line.state === "waiting");
-  if (!next) return add(settled, [{ who: "presenter", kind: "echo", text: "", heard: "", state: "speaking" }]);
+  const waiting = settled.lines.filter((line) => line.state === "waiting");
+  const next = waiting.find((line) => line.kind === "echo" && line.text === text) ?? waiting[0];
+  if (!next) return add(settled, [{ who: "presenter", kind: "chat", text: "", heard: "", state: "speaking" }]);
   return change(settled, (line) => (line.id === next.id ? { ...line, state: "speaking" } : line));
 }
 

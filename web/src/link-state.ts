@@ -12,7 +12,7 @@ export type Trouble =
   | "lost" // it worked and then stopped
   | "server" // 5xx
   | "refused" // other 4xx: trying again changes nothing
-  | "key" // 401 or 403
+  | "key" // 401
   | "unsupported"; // no WebRTC in this browser
 
 export type Phase = "connecting" | "live" | "waiting" | "failed";
@@ -83,7 +83,7 @@ export function troubleOf(error: unknown, online: boolean): { trouble: Trouble; 
   const detail = { detail: error.message, ...(error.retryAfterS === undefined ? {} : { waitS: error.retryAfterS }) };
   const { status } = error;
   if (status === 0) return { trouble: online ? "unreachable" : "offline" };
-  if (status === 401 || status === 403) return { trouble: "key", ...detail };
+  if (status === 401) return { trouble: "key", ...detail };
   if (status === 503 || (status === 200 && /limit|max/i.test(error.message))) return { trouble: "capacity", ...detail };
   if (status === 429) return { trouble: "busy", ...detail };
   return { trouble: status >= 500 || status === 200 ? "server" : "refused", ...detail };

@@ -24,7 +24,7 @@ export function parseSpeechEvent(message: string): SpeechEvent | undefined {
   const fields = isRecord(body["data"]) ? { ...body["data"], ...body } : body;
   const event = fields["event"];
   if (typeof event !== "string" || !NAMES.has(event)) return undefined;
-  const text = fields["text"] ?? fields["message"] ?? fields["msg"];
+  const text = fields["message"] ?? fields["msg"] ?? fields["text"]; // an error also carries the clause it is about
   return {
     event: event as SpeechEvent["event"],
     turn: typeof fields["turn"] === "number" ? fields["turn"] : 0,
@@ -48,8 +48,8 @@ const WORD_LOOKAHEAD = 24;
 export function reduceCaption(caption: Caption, { event, turn, text }: SpeechEvent): Caption {
   if (turn < caption.turn) return caption;
   switch (event) {
-    case "speech.started":
-      return { turn, clause: text, spoken: 0, speaking: true };
+    case "speech.started": // its text is the whole utterance; captions wait for the first clause
+      return { turn, clause: "", spoken: 0, speaking: true };
     case "clause.started":
       return { turn, clause: text, spoken: 0, speaking: true };
     case "word": {

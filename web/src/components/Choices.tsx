@@ -25,7 +25,7 @@ export function Choices({ avatars, voices, avatar, voice, onAvatar, onVoice, wor
         <Choice label={words.presenter} value={avatar} onChange={onAvatar}>
           {avatars.map((row) => (
             <option key={row.id} value={row.id}>
-              {row.name}
+              {row.names[language] ?? row.name}
             </option>
           ))}
         </Choice>

@@ -20,14 +20,15 @@ interface Props {
   words: Words;
 }
 
-export const MAX_CHARACTERS = 2_000;
-const WARN_CHARACTERS = 200;
+/** What `POST /human` takes unless configured otherwise, in Unicode characters. */
+const MAX_CHARACTERS = 5_000;
+const WARN_CHARACTERS = 300;
 const MAX_HEIGHT_PX = 160;
 
 export function Composer({ mode, onMode, live, speaking, onSend, onStop, upload, words }: Props) {
   const [text, setText] = useState("");
   const box = useRef<HTMLTextAreaElement>(null);
-  const left = MAX_CHARACTERS - text.length;
+  const left = MAX_CHARACTERS - [...text].length;
   const ready = live && text.trim() !== "" && left >= 0;
   const hints = useId();
 
