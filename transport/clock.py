@@ -31,6 +31,16 @@ class Source(Protocol):
     """The session, as the clock sees it (`BaseReal`)."""
 
     @property
+    def width(self) -> int:
+        """Picture width in pixels."""
+        ...
+
+    @property
+    def height(self) -> int:
+        """Picture height in pixels."""
+        ...
+
+    @property
     def turn(self) -> int:
         """The current turn."""
         ...
@@ -142,11 +152,10 @@ class PlayoutClock:
         """Make a clock that is not running yet.
 
         Args:
-            open_video: opens an encoder for a width and height, in the clock's thread, when the first picture is known.
+            open_video: opens an encoder for a width and height, in the clock's thread.
             on_ended: called last in the clock's thread with the error that ended it, None after `stop`.
         """
         self.stats = ClockStats()
-        self.video: VideoEncoder | None = None
         self._source = source
         self._sink = sink
         self._open_video = open_video
@@ -155,6 +164,7 @@ class PlayoutClock:
         self._on_ended = on_ended
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self.run, name=name, daemon=True)
+        self._video: VideoEncoder
         self._splice = Splice()
         self._unit: MediaUnit | None = None
         self._picture: I420 | None = None
@@ -205,6 +215,7 @@ class PlayoutClock:
         error: BaseException | None = None
         try:
             audio = self._open_audio()
+            self._video = self._open_video(self._source.width, self._source.height)
             start = self._time.monotonic()
             self._start_wall = self._time.wall()
             self.start_monotonic = start
@@ -271,7 +282,7 @@ class PlayoutClock:
         if self._sink.video_backlog() >= VIDEO_BACKLOG_MAX:
             self.stats.dropped_pictures += 1
             return None
-        encoder = self._encoder(self._picture)
+        encoder = self._told_encoder()
         begun = time.perf_counter()
         encoded = encoder.encode(self._picture, index)
         self.stats.encode_s += time.perf_counter() - begun
@@ -282,14 +293,13 @@ class PlayoutClock:
             self._picture_times.append(self._time.monotonic())
         return encoded
 
-    def _encoder(self, picture: I420) -> VideoEncoder:
-        """The encoder for pictures of this size, told what was asked of it since."""
-        if self.video is None:
-            self.video = self._open_video(picture.shape[1], picture.shape[0] * 2 // 3)
+    def _told_encoder(self) -> VideoEncoder:
+        """The encoder, told what was asked of it since the last picture."""
+        encoder = self._video
         if self._keyframe_wanted:
             self._keyframe_wanted = False
-            self.video.request_keyframe()
-        if self._bitrate_bps is not None:
-            self.video.set_bitrate(self._bitrate_bps)
-            self._bitrate_bps = None
-        return self.video
+            encoder.request_keyframe()
+        bitrate_bps, self._bitrate_bps = self._bitrate_bps, None
+        if bitrate_bps is not None:
+            encoder.set_bitrate(bitrate_bps)
+        return encoder

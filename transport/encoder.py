@@ -134,7 +134,7 @@ class H264Encoder(_Video):
         super().__init__(width, height, ceiling_bps)
         context = self._context("libx264")
         context.bit_rate = self.ceiling_bps
-        options = {"preset": "superfast", "tune": "zerolatency", "forced-idr": "1"}
+        options = {"preset": "superfast", "tune": "zerolatency", "forced-idr": "1", "sc_threshold": "0"}
         options |= {"maxrate": str(self.ceiling_bps), "bufsize": str(self.ceiling_bps // 2)}
         if width * height <= LEVEL_31_MACROBLOCKS * 256:
             options["level"] = "31"

@@ -1,0 +1,165 @@
+"""Encoders: every picture in is a picture out at once, key frames on request, the rate follows, Opus keeps time."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+import pytest
+from av.audio.codeccontext import AudioCodecContext
+from av.video.codeccontext import VideoCodecContext
+
+from media import I420, SAMPLE_RATE_HZ, SILENCE
+from tests.fakes.real import picture
+from transport.encoder import (
+    AUDIO_CLOCK_HZ,
+    AUDIO_TICKS_PER_FRAME,
+    BITRATE_FLOOR_BPS,
+    H264Encoder,
+    OpusEncoder,
+    VideoEncoder,
+    Vp8Encoder,
+    start_bitrate,
+)
+
+BOTH = pytest.mark.parametrize("kind", [H264Encoder, Vp8Encoder])
+
+
+def noise(seed: int, width: int = 256, height: int = 256) -> I420:
+    """A picture that costs bits: smooth noise that differs each time."""
+    rng = np.random.default_rng(seed)
+    image = picture(width, height)
+    coarse = rng.integers(40, 215, (height // 8, width // 8), dtype=np.uint8)
+    image[:height] = np.kron(coarse, np.ones((8, 8), np.uint8))
+    return image
+
+
+def decode(kind: type, packets: list[bytes]) -> list[I420]:
+    codec = av.CodecContext.create("h264" if kind is H264Encoder else "libvpx", "r")
+    assert isinstance(codec, VideoCodecContext)
+    frames = [frame for data in [*map(av.Packet, packets), None] for frame in codec.decode(data)]
+    return [np.asarray(frame.to_ndarray(format="yuv420p"), np.uint8) for frame in frames]
+
+
+@BOTH
+def test_one_packet_for_one_picture_at_once(kind: type) -> None:
+    encoder: VideoEncoder = kind(64, 48, 500_000)
+    packets = []
+    for index in (0, 1, 2, 5, 6):
+        encoded = encoder.encode(picture(64, 48, 50 + 20 * index), index)
+        assert encoded is not None
+        assert encoded.packet.pts == index * 3600
+        assert encoded.keyframe == (index == 0)
+        packets.append(bytes(encoded.packet))
+    shown = [image[:48].mean() for image in decode(kind, packets)]
+    assert shown == pytest.approx([50, 70, 90, 150, 170], abs=2)
+
+
+@BOTH
+def test_key_frame_on_request_but_not_in_a_storm(kind: type) -> None:
+    encoder: VideoEncoder = kind(64, 48, 500_000)
+    keys = []
+    for index in range(40):
+        if index >= 20:
+            encoder.request_keyframe()
+        encoded = encoder.encode(picture(64, 48, 60 + index), index)
+        assert encoded is not None
+        keys += [index] if encoded.keyframe else []
+    assert keys == [0, 20, 28, 36], "at once, then at most every 0.3 s"
+
+
+@BOTH
+def test_a_decoder_can_start_at_a_requested_key_frame(kind: type) -> None:
+    encoder: VideoEncoder = kind(64, 48, 500_000)
+    packets = []
+    for index in range(30):
+        if index == 15:
+            encoder.request_keyframe()
+        encoded = encoder.encode(picture(64, 48, 60 + index), index)
+        assert encoded is not None
+        packets.append(bytes(encoded.packet))
+    assert decode(kind, packets[15:])[0][:48].mean() == pytest.approx(75, abs=2)
+
+
+def kbps(encoder: VideoEncoder, first: int, pictures: int) -> tuple[float, int]:
+    """Rate over `pictures` noisy pictures, and how many of them were key frames."""
+    encoded = [encoder.encode(noise(i), i) for i in range(first, first + pictures)]
+    sizes = [e.packet.size for e in encoded if e is not None]
+    return 8 * sum(sizes) / (pictures / 25) / 1000, sum(e.keyframe for e in encoded if e is not None)
+
+
+def test_h264_rate_moves_in_place() -> None:
+    encoder = H264Encoder(256, 256, 2_000_000)
+    measured = []
+    for step, bps in enumerate((2_000_000, 700_000, 1_500_000, 300_000)):
+        encoder.set_bitrate(bps)
+        kbps(encoder, step * 150, 75)  # settles
+        rate, keyframes = kbps(encoder, step * 150 + 75, 75)
+        assert keyframes == 0
+        measured.append(rate * 1000 / bps)
+    assert measured == pytest.approx([1, 1, 1, 1], abs=0.3), "the rate is followed without a new encoder"
+
+
+def test_vp8_rate_changes_by_a_new_encoder_now_and_then() -> None:
+    encoder = Vp8Encoder(256, 256, 2_000_000)
+    encoder.set_bitrate(1_000_000)
+    kbps(encoder, 0, 130)
+    for index, bps in enumerate((950_000, 300_000, 900_000, 300_000)):  # a small change, then a flutter
+        encoder.set_bitrate(bps)
+        rate, keyframes = kbps(encoder, 130 + 2 * index, 2)
+    encoder.set_bitrate(300_000)
+    kbps(encoder, 150, 130)
+    rate, keyframes = kbps(encoder, 280, 75)
+    assert keyframes == 0
+    assert rate == pytest.approx(300, rel=0.25)
+
+
+def test_rates_are_clipped_and_start_with_the_picture() -> None:
+    encoder = H264Encoder(64, 48, 500_000)
+    encoder.set_bitrate(1)
+    assert encoder.target_bps == BITRATE_FLOOR_BPS
+    encoder.set_bitrate(10**9)
+    assert encoder.target_bps == 500_000
+    assert start_bitrate(512, 512, 2_000_000) == pytest.approx(1_000_000, rel=0.01)
+    assert start_bitrate(1080, 1920, 2_000_000) == 2_000_000
+
+
+@BOTH
+@pytest.mark.parametrize("size", [(63, 48), (64, 47), (8, 8)])
+def test_impossible_sizes_are_named(kind: type, size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"{size[0]}x{size[1]}"):
+        kind(*size, 500_000)
+
+
+def test_full_hd_portrait_opens() -> None:
+    encoder = H264Encoder(1080, 1920, 4_000_000)
+    assert encoder.encode(picture(1080, 1920), 0) is not None
+
+
+def test_opus_time_stamps_are_those_of_the_sound() -> None:
+    """A click goes in at a known time; it comes out where the packets' own time stamps say."""
+    encoder = OpusEncoder()
+    decoder = av.CodecContext.create("libopus", "r")
+    assert isinstance(decoder, AudioCodecContext)
+    decoder.sample_rate, decoder.layout, decoder.format = AUDIO_CLOCK_HZ, av.AudioLayout("mono"), av.AudioFormat("s16")
+    burst = SILENCE.copy()
+    n = np.arange(160)
+    burst[160:] = 0.8 * np.sin(2 * np.pi * 1000 * n / SAMPLE_RATE_HZ) * np.hanning(160)
+    sound, first_pts = [], None
+    for tick in range(50):
+        packet = encoder.encode(burst if tick == 25 else SILENCE, tick)
+        assert packet is not None
+        first_pts = packet.pts if first_pts is None else first_pts
+        assert packet.pts is not None
+        assert packet.pts == (first_pts or 0) + tick * AUDIO_TICKS_PER_FRAME
+        sound += [frame.to_ndarray().reshape(-1) for frame in decoder.decode(av.Packet(bytes(packet)))]
+    heard = np.concatenate(sound).astype(float) ** 2
+    assert first_pts is not None
+    assert first_pts < 0
+    centre_s = (np.sum(np.arange(len(heard)) * heard) / heard.sum() + first_pts) / AUDIO_CLOCK_HZ
+    assert centre_s == pytest.approx(25 * 0.02 + 0.015, abs=0.001)
+
+
+def test_opus_jumps_with_the_clock() -> None:
+    encoder = OpusEncoder()
+    stamps = [packet.pts for tick in (0, 1, 2, 7, 8) if (packet := encoder.encode(SILENCE, tick)) is not None]
+    assert np.diff(np.array(stamps)).tolist() == [960, 960, 4800, 960]
