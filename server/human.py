@@ -10,10 +10,10 @@ from aiohttp import web
 from pydantic import BeforeValidator, Field
 
 from errors import BadRequest, Conflict, NotFound, Unavailable, Unprocessable
-from server.audiofile import receive
 from server.chat import reply
 from server.endpoint import Call, Endpoint, Given_, OfSession, Services
 from server.reading import understood
+from server.upload import receive
 from session import Session
 
 RECORD_DIR = Path("data/record")

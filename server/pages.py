@@ -13,6 +13,7 @@ from server.endpoint import Endpoint
 from server.openapi import document
 
 HERE = Path(__file__).parent
+PAGE_PATH = "/{name:.*}"
 HELP = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Visage</title><body style="font:16px/1.6 system-ui;max-width:40rem;margin:15vh auto;padding:0 1rem">
 <h1>Visage</h1><p>The server runs, but its page is not built. Run <code>make web</code> and reload.</p>
@@ -32,11 +33,26 @@ def add(app: web.Application, endpoints: Sequence[Endpoint[Any]], web_root: Path
         return web.Response(text=docs, content_type="text/html")
 
     async def page(request: web.Request) -> web.StreamResponse:
-        return _file(web_root, request.match_info.get("name") or "index.html")
+        """Everything that no other route takes."""
+        allowed = await _methods(app, request)
+        if allowed:
+            raise web.HTTPMethodNotAllowed(request.method, allowed)
+        if request.method not in ("GET", "HEAD"):
+            raise web.HTTPNotFound()
+        return _file(web_root, request.match_info["name"] or "index.html")
 
     app.router.add_get("/openapi.json", openapi_json)
     app.router.add_get("/docs", docs_page)
-    app.router.add_get("/{name:.*}", page)
+    app.router.add_route("*", PAGE_PATH, page)
+
+
+async def _methods(app: web.Application, request: web.Request) -> set[str]:
+    """The methods that other routes take at this path."""
+    allowed: set[str] = set()
+    for resource in app.router.resources():
+        if resource.canonical != "/{name}":
+            allowed |= (await resource.resolve(request))[1]
+    return allowed
 
 
 def _file(web_root: Path, name: str) -> web.StreamResponse:

@@ -54,6 +54,8 @@ async def read_body(request: web.Request, bytes_max: int) -> bytes:
                 body += chunk
                 if len(body) > bytes_max:
                     raise TooLarge(f"the body has more than the {bytes_max} bytes that are taken")
+    except web.RequestPayloadError as error:
+        raise BadRequest("the body is broken off") from error
     except TimeoutError as error:
         raise BadRequest(f"the body did not arrive within {BODY_TIMEOUT_S:.0f} s") from error
     return bytes(body)
