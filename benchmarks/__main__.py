@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-from benchmarks import latency, machine, report
+from benchmarks import latency, load, machine, report, sync
 from benchmarks.figures import Figure
 from benchmarks.scenario import Plan
 from benchmarks.server import ROOT, Launcher
@@ -20,6 +20,11 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[None, None, list[Figure]]]] = {
     "humanaudio": latency.humanaudio,
     "echo": latency.echo,
     "interrupt": latency.interrupt,
+    "sync": sync.sync,
+    "load": load.load,
+    "idle": load.idle,
+    "naive": load.naive,
+    "cycles": load.cycles,
 }
 
 

@@ -137,15 +137,17 @@ def first_motion(t: Times, moving: NDArray[np.bool_], after: float) -> float | N
 
 
 def rest_again(t: Times, moving: NDArray[np.bool_], after: float, quiet_s: float = 0.5) -> float | None:
-    """First picture from which the mouth rests for `quiet_s`: `after` itself when it rests already."""
-    late = t >= after
-    t, moving = t[late], moving[late]
+    """First picture from which the mouth rests for `quiet_s`: `after` itself when it rested before.
+
+    Pictures from shortly before `after` tell whether it did: what they show stays until the next picture comes.
+    """
     if not len(t):
         return None
     if not moving.any():
         return after
-    end = _end_of_activity(t, moving, quiet_s)
-    return None if end is None or end + 1 >= len(t) else float(t[end + 1])
+    still_late = np.flatnonzero(moving & (t >= after))
+    last = _end_of_activity(t, moving & (t >= after), quiet_s) if len(still_late) else int(np.flatnonzero(moving)[-1])
+    return None if last is None or last + 1 >= len(t) else max(after, float(t[last + 1]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +182,7 @@ def beeps(t: Times, rms: Levels) -> Times:
     for i in np.flatnonzero(loud & ~np.concatenate([[False], loud[:-1]])):
         if onsets and t[i] - onsets[-1] < 0.5:
             continue
-        full = max(rms[min(i + 1, len(rms) - 1)], rms[i])
+        full = rms[i : i + 2].max()
         onsets.append(float(t[i] + (1 - (rms[i] / full) ** 2) * HOP_S))
     return np.array(onsets)
 
@@ -206,8 +208,8 @@ def mark_offsets(t: Times, counters: NDArray[np.int64], onsets: Times) -> tuple[
             seconds.setdefault(n - 1, at - 1 / FPS)
     flashes: Times = np.array(sorted(seconds.values()))
     pairs = []
-    for onset in onsets if len(flashes) else []:
-        nearest = float(flashes[int(np.argmin(np.abs(flashes - onset)))])
+    for onset in map(float, onsets) if len(flashes) else ():
+        nearest = float(flashes[int(np.abs(flashes - onset).argmin())])
         if abs(onset - nearest) < 0.45:  # less than half the period: never the neighbour's
             pairs.append((onset, onset - nearest))
     both = np.array(pairs).reshape(-1, 2)

@@ -31,6 +31,8 @@ def row(figure: Figure) -> str:
         measured = (
             f"{number(values.p50)} / {number(values.p95)} {figure.unit} ({low}…{number(values.worst)}, n={values.n})"
         )
+    if figure.judge != "least" and figure.judged is not None and min(figure.values) < 0:
+        measured += f"; {RELATION[figure.judge].split()[0]} of the magnitude {number(figure.judged)} {figure.unit}"
     if figure.failed:
         measured += f"; {len(figure.failed)} failed: {figure.failed[0]}"
     if figure.note:

@@ -107,8 +107,9 @@ class Tap:
 class SoundTap(Tap):
     """Decodes Opus as it comes."""
 
-    def __init__(self, receiver: RTCRtpReceiver) -> None:
+    def __init__(self, receiver: RTCRtpReceiver, *, light: bool) -> None:
         super().__init__(receiver, OPUS_RATE_HZ)
+        self._light = light
         self.parts: list[tuple[Times, Levels]] = []
         self.stamps: list[int] = []
         self._decoder: AudioCodecContext = av.CodecContext.create("libopus", "r")
@@ -117,6 +118,8 @@ class SoundTap(Tap):
 
     def keep(self, stamp: int, packet: RtpPacket) -> None:
         """Append the packet's envelope, its first sample standing at the packet's arrival."""
+        if self._light:
+            return
         for frame in self._decoder.decode(av.Packet(packet.payload)):
             pcm = frame.to_ndarray().reshape(-1, 2).mean(axis=1).astype(np.float32) / 32768
             rms = envelope(pcm, OPUS_RATE_HZ)
@@ -135,14 +138,16 @@ class SoundTap(Tap):
 class PictureTap(Tap):
     """Stores the encoded pictures for later."""
 
-    def __init__(self, receiver: RTCRtpReceiver) -> None:
+    def __init__(self, receiver: RTCRtpReceiver, *, light: bool) -> None:
         super().__init__(receiver, VIDEO_CLOCK_HZ)
+        self._light = light
         self.codec = ""
         self._payloads: dict[int, list[tuple[int, bytes]]] = {}
 
     def keep(self, stamp: int, packet: RtpPacket) -> None:
         """Store the payload with its sequence number."""
-        self._payloads.setdefault(stamp, []).append((packet.sequence_number, packet.payload))
+        if not self._light:
+            self._payloads.setdefault(stamp, []).append((packet.sequence_number, packet.payload))
 
     def times(self) -> Times:
         """Arrival of each complete picture: the last one may still be coming in."""
@@ -164,16 +169,16 @@ class PictureTap(Tap):
 
 
 class WireSession:
-    """One session of the wire client; see `recording.Session`."""
+    """One session of the wire client; see `recording.Session`. A `light` one keeps no more than times of arrival."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, *, light: bool = False) -> None:
         self.connection = Connection()
         self._api = api
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         picture = self._pc.addTransceiver("video", direction="recvonly")
         sound = self._pc.addTransceiver("audio", direction="recvonly")
-        self.picture_tap = PictureTap(picture.receiver)
-        self.sound_tap = SoundTap(sound.receiver)
+        self.picture_tap = PictureTap(picture.receiver, light=light)
+        self.sound_tap = SoundTap(sound.receiver, light=light)
 
     async def open(self) -> None:
         """See `Session.open`."""

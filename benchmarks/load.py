@@ -1,0 +1,168 @@
+"""How many presenters one machine carries, and what one of them costs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from collections.abc import AsyncIterator
+
+import aiohttp
+
+from benchmarks import crowd, scenes
+from benchmarks.api import Api
+from benchmarks.figures import Figure
+from benchmarks.scenario import Plan
+from benchmarks.server import ROOT, Launcher, Server
+from benchmarks.wire import WireSession
+
+STEPS = (2, 4, 6, 8, 10, 12)
+TRIES = 2  # a step that fails is tried once more before it counts: the machine has other things to do
+BETWEEN_S = 3.0
+SPEECH = scenes.LONG_TEXT * 4
+LAG_METRIC = "visage_event_loop_lag_seconds"
+PROBE_S = 0.02
+LAG_STEP = 6  # sessions that must be carried
+NAIVE_SESSIONS = 2
+CYCLES_WARM_UP, CYCLES = 20, 200
+GONE_TIMEOUT_S = 20
+
+
+@contextlib.asynccontextmanager
+async def probing(url: str) -> AsyncIterator[list[float]]:
+    """Latencies (ms) of /healthz over one kept connection, asked all the time: the loop's lag seen from outside."""
+    delays: list[float] = []
+
+    async def probe() -> None:
+        async with aiohttp.ClientSession() as http:
+            while True:
+                sent = time.monotonic()
+                async with http.get(url + "/healthz") as response:
+                    await response.read()
+                delays.append((time.monotonic() - sent) * 1000)
+                await asyncio.sleep(PROBE_S)
+
+    task = asyncio.create_task(probe())
+    try:
+        yield delays
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def load(plan: Plan) -> list[Figure]:
+    """The largest number of sessions that all speak at 25 fps without a freeze."""
+    seconds = 10.0 if plan.quick else 30.0
+    carried, figures = 0, []
+    with plan.launcher.run() as server:
+        async with Api(server.url) as api:
+            for count in STEPS:
+                seen, delays = await _step(server, count, seconds)
+                figures.append(_cost(count, seen))
+                if count == LAG_STEP:
+                    figures += await _lag(api, delays)
+                if not seen.held:
+                    break
+                carried = count
+    best = Figure("load", "speaking sessions at 25 fps without a freeze", "", [carried], 6, "least", "aim 10")
+    return [best, *figures]
+
+
+async def _step(server: Server, count: int, seconds: float) -> tuple[crowd.Crowd, list[float]]:
+    for _ in range(TRIES):
+        async with probing(server.url) as delays:
+            seen = await crowd.run(server, count, seconds, SPEECH)
+        await asyncio.sleep(BETWEEN_S)
+        if seen.held:
+            break
+    return seen, delays
+
+
+def _cost(count: int, seen: crowd.Crowd) -> Figure:
+    name = f"server, cores per session, {count} speaking"
+    note = (
+        f"least {min(seen.fps):.2f} fps, {sum(seen.freezes)} freezes, longest gap {seen.longest_gap_ms:.0f} ms, "
+        f"longest pause in speech {seen.pause_ms:.0f} ms"
+    )
+    return Figure("load", name, "cores", [seen.cores / count], note=note, failed=seen.errors)
+
+
+async def _lag(api: Api, delays: list[float]) -> list[Figure]:
+    """From the server's own gauge where it has one, and as /healthz sees it."""
+    name = f"{LAG_STEP} speaking"
+    worst = await api.metric(LAG_METRIC)
+    own = Figure("load", f"event loop lag, {name}", "ms", [], 20, "worst", f"gauge {LAG_METRIC}, worst")
+    if worst is None:
+        own.failed.append("the server has no such gauge")
+    else:
+        own.values.append(worst * 1000)
+    seen = Figure("load", f"/healthz latency, {name}", "ms", delays, note="includes the wait for a core")
+    return [own, seen]
+
+
+async def idle(plan: Plan) -> list[Figure]:
+    """What a session costs in which nobody speaks."""
+    seconds = 10.0 if plan.quick else 30.0
+    with plan.launcher.run() as server:
+        before = server.usage()
+        await asyncio.sleep(seconds)
+        empty = before.cores_until(server.usage())
+        costs = [(count, (await crowd.run(server, count, seconds)).cores) for count in (1, 4)]
+    figures = [Figure("idle", "server without sessions", "cores", [empty])]
+    for count, cores in costs:
+        name = f"idle session, {count} at once"
+        figures.append(Figure("idle", name, "cores", [(cores - empty) / count], 0.1, "worst"))
+    return figures
+
+
+async def naive(plan: Plan) -> list[Figure]:
+    """The same pictures through aiortc's own tracks and default H.264, against ours; CPU of one session."""
+    seconds = 10.0 if plan.quick else 30.0
+    other = Launcher(f"{sys.executable} {ROOT / 'benchmarks' / 'naive.py'} {{port}}")
+    figures = []
+    for name, launcher in (("naive aiortc server", other), ("this server", plan.launcher)):
+        with launcher.run() as server:
+            seen = await crowd.run(server, NAIVE_SESSIONS, seconds)
+        note = f"idle pictures, {NAIVE_SESSIONS} sessions, least {min(seen.fps):.2f} fps"
+        figures.append(
+            Figure("naive", f"cores per idle session, {name}", "cores", [seen.cores / NAIVE_SESSIONS], note=note)
+        )
+    ratio = figures[0].values[0] / figures[1].values[0]
+    return [*figures, Figure("naive", "naive over this server", "times", [ratio])]
+
+
+async def cycles(plan: Plan) -> list[Figure]:
+    """Connect and leave again and again: nothing may stay behind."""
+    count = 40 if plan.quick else CYCLES
+    with plan.launcher.run() as server:
+        async with Api(server.url) as api:
+            await _come_and_go(api, CYCLES_WARM_UP)
+            before = server.usage()
+            await _come_and_go(api, count)
+            after = server.usage()
+            left = await api.metric("visage_sessions")
+    name = f"after {count} connections and {CYCLES_WARM_UP} before"
+    growth = (after.rss_bytes / before.rss_bytes - 1) * 100
+    note = f"{before.rss_bytes / 2**20:.0f} to {after.rss_bytes / 2**20:.0f} MiB"
+    return [
+        Figure("cycles", f"threads more {name}", "", [max(0, after.threads - before.threads)], 0, "worst"),
+        Figure("cycles", f"file descriptors more {name}", "", [max(0, after.fds - before.fds)], 0, "worst"),
+        Figure("cycles", f"memory more {name}", "%", [max(0.0, growth)], 5, "worst", note),
+        Figure("cycles", f"sessions left {name}", "", [] if left is None else [left], 0, "worst"),
+    ]
+
+
+async def _come_and_go(api: Api, count: int) -> None:
+    """Connect, see a picture and hear a packet, leave; then wait for the server to have forgotten all."""
+    for _ in range(count):
+        session = WireSession(api, light=True)
+        try:
+            await session.open()
+        finally:
+            await session.close()
+    for _ in range(GONE_TIMEOUT_S):
+        if not await api.metric("visage_sessions"):
+            break
+        await asyncio.sleep(1)
+    await asyncio.sleep(BETWEEN_S)
