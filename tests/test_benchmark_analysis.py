@@ -15,9 +15,9 @@ from benchmarks.figures import Figure
 from benchmarks.marks import read_counter
 from benchmarks.recording import MOUTH, PATCH_HEIGHT, PATCH_WIDTH, mouth_patch
 from benchmarks.report import row
-from engines.testcard import Testcard
+from engines import testcard
 
-CARD = Testcard(512, 512)
+CARD = testcard.Testcard(512, 512)
 Bools = np.typing.NDArray[np.bool_]
 
 
