@@ -1,0 +1,143 @@
+"""Train the drawing network: `python -m training.mouth.train --data FILE --out FILE [--steps N]`.
+
+Charbonnier loss on luma, chroma and luma gradients inside the feather mask. Its knee lies above the render noise of a
+training patch (about 2/255), where it is quadratic and so averages that noise instead of following it.
+"""
+
+# mypy: disable-error-code="import-not-found,misc"
+# torch and onnx are installed where networks are trained, not where they run.
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.mouth import colour
+from training.mouth.net import MouthNet
+
+SEED = 2026
+BATCH = 16
+IDLE_PER_BATCH = 2
+KNEE = 3 / 255
+OUTSIDE_WEIGHT = 0.02
+"""Loss outside the mask, where the patch is never seen."""
+BOX_WEIGHT = 1.5
+"""Extra loss in the mouth box."""
+BOX = (slice(50, 110), slice(50, 142))
+EMA_HORIZON = 400
+STILLS = 15
+"""The last rows, the kit's viseme stills: of less noise, so drawn more often."""
+SAVE_STEPS = 500
+BF16_PART = 0.85
+"""Of the steps, the first part computes in bfloat16, the rest in float32."""
+
+
+class Rows:
+    """Targets in 4:2:0, as fractions of 255."""
+
+    def __init__(self, pictures: np.ndarray, w: np.ndarray, pose: np.ndarray) -> None:
+        pairs = [colour.split(p) for p in pictures]
+        self.y = torch.from_numpy(np.stack([y for y, _ in pairs]) / 255)
+        self.uv = torch.from_numpy(np.stack([uv for _, uv in pairs]) / 255)
+        self.w = torch.from_numpy(w)
+        self.pose = torch.from_numpy(pose)
+
+    def __len__(self) -> int:
+        return len(self.w)
+
+    def take(self, index: Tensor) -> tuple[Tensor, ...]:
+        return self.w[index], self.pose[index], self.y[index], self.uv[index]
+
+
+def charbonnier(error: Tensor) -> Tensor:
+    return (error.square() + KNEE**2).sqrt() - KNEE
+
+
+class Loss(nn.Module):
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        weight = OUTSIDE_WEIGHT + mask
+        weight[BOX] += BOX_WEIGHT
+        weight = weight / weight.mean()
+        self.register_buffer("weight", weight)
+        self.register_buffer("weight_uv", nn.functional.avg_pool2d(weight[None], 2)[0])
+
+    def forward(self, y: Tensor, uv: Tensor, y_true: Tensor, uv_true: Tensor, row: Tensor) -> Tensor:
+        error = y - y_true
+        loss = (charbonnier(error) * self.weight).mean((1, 2))
+        loss = loss + (charbonnier(uv - uv_true) * self.weight_uv).mean((1, 2, 3)) * 1.5
+        dx = charbonnier(error[:, :, 1:] - error[:, :, :-1]) * self.weight[:, 1:]
+        dy = charbonnier(error[:, 1:] - error[:, :-1]) * self.weight[1:]
+        loss = loss + dx.mean((1, 2)) + dy.mean((1, 2))
+        return (loss * row).mean()
+
+
+def openness(w: Tensor) -> Tensor:
+    """Sampling weight of a row: open mouths are a minority among the renders, and the hardest to draw."""
+    return 1 + 40 * (w[:, 0] - 0.1).clamp(0, 0.5) + 2 * w[:, [2, 11, 12]].sum(1).clamp(0, 0.5)
+
+
+def train(data: Path, out: Path, steps: int, rate: float, **sizes: int) -> None:
+    """Write the running average of the weights to `out` every SAVE_STEPS and at the end."""
+    torch.manual_seed(SEED)
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    arrays = np.load(data)
+    rows = Rows(arrays["picture"], arrays["w"], arrays["pose"])
+    idle = Rows(arrays["idle_picture"], np.zeros((len(arrays["idle_pose"]), 16), np.float32), arrays["idle_pose"])
+    net = MouthNet(**sizes)
+    net.face_y.data[0, 0] = idle.y.mean(0)
+    net.face_uv.data[0] = idle.uv.mean(0)
+    average = copy.deepcopy(net)
+    loss_of = Loss(torch.from_numpy(arrays["mask"]))
+    optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=1e-3, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.05)
+    chance = openness(rows.w)
+    chance[-STILLS:] *= 3
+    began, mean = time.monotonic(), 0.0
+    for step in range(steps):
+        pairs = zip(
+            rows.take(torch.multinomial(chance, BATCH - IDLE_PER_BATCH, replacement=True)),
+            idle.take(torch.randint(len(idle), (IDLE_PER_BATCH,))),
+            strict=True,
+        )
+        w, pose, y_true, uv_true = (torch.cat(pair) for pair in pairs)
+        with torch.autocast("cpu", torch.bfloat16, enabled=step < steps * BF16_PART):
+            y, uv = net(w, pose)
+        loss = loss_of(y, uv, y_true, uv_true, torch.ones(BATCH))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        keep = min(1 - 1 / EMA_HORIZON, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for slow, fast in zip(average.parameters(), net.parameters(), strict=True):
+                slow.lerp_(fast, 1 - keep)
+        mean += (float(loss.detach()) - mean) * max(0.01, 1 / (step + 1))
+        if (step + 1) % SAVE_STEPS == 0 or step + 1 == steps:
+            print(f"step {step + 1}/{steps} loss {mean * 255:.3f} {time.monotonic() - began:.0f} s", flush=True)
+            torch.save({"sizes": sizes, "state": average.state_dict()}, out)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="what prepare wrote")
+    parser.add_argument("--out", type=Path, required=True, help="the .pt to write")
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--wide", type=int, default=64)
+    parser.add_argument("--narrow", type=int, default=32)
+    options = parser.parse_args()
+    sizes = {"wide": options.wide, "narrow": options.narrow}
+    train(options.data, options.out, options.steps, options.rate, **sizes)
+
+
+if __name__ == "__main__":
+    main()
