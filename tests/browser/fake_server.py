@@ -1,8 +1,8 @@
-"""A small server with LiveTalking's interface for testing the page alone: moving picture, beeps, events, failures on demand.
+"""A small server with LiveTalking's interface for testing the page alone: picture, beeps, events, failures on demand.
 
 A page opened as `/?mode=MODE` meets that failure; the mode is read from the Referer of its requests:
-`capacity` 503, `busy` 429, `key` 401 without `Bearer secret`, `media` an answer that leads nowhere, `plain` no lists and no
-`/api` at all, as an original LiveTalking server has it, `nollm` chat answers 503, `deaf` /humanaudio answers 422.
+`capacity` 503, `busy` 429, `key` 401 without `Bearer secret`, `media` an answer that leads nowhere, `plain` no `/api`
+and no events, as an original LiveTalking server has it, `nollm` chat answers 503, `deaf` /humanaudio answers 422.
 """
 
 from __future__ import annotations
@@ -164,6 +164,7 @@ class FakeServer:
         self._still = still
         self._sessions: dict[str, Session] = {}
         self._seen: list[dict[str, Any]] = []
+        self._news = asyncio.Condition()
         self._count = 0
 
     def application(self) -> web.Application:
@@ -195,7 +196,11 @@ class FakeServer:
         api = request.path.startswith("/api/")
         if mode == "plain" and (api or request.method == "DELETE"):
             raise web.HTTPNotFound
-        if mode == "key" and (api or request.path == "/offer") and request.headers.get("Authorization") != f"Bearer {KEY}":
+        if (
+            mode == "key"
+            and (api or request.path == "/offer")
+            and request.headers.get("Authorization") != f"Bearer {KEY}"
+        ):
             return refuse(401, "API key missing or wrong: send it as 'Authorization: Bearer KEY'")
         return await handler(request)
 
@@ -205,7 +210,7 @@ class FakeServer:
     async def offer(self, request: web.Request) -> web.Response:
         body = await request.json()
         mode = mode_of(request)
-        self._note(request, {"avatar": body.get("avatar")})
+        await self._note(request, {"avatar": body.get("avatar")})
         if mode == "capacity":
             return refuse(503, "all 4 sessions are taken: allowed by --max_session 4", **{"Retry-After": "5"})
         if mode == "busy":
@@ -217,7 +222,7 @@ class FakeServer:
 
         @pc.on("datachannel")
         def _(channel: RTCDataChannel) -> None:
-            session.channel = channel
+            session.channel = channel if mode != "plain" else None
 
         @pc.on("connectionstatechange")
         async def _() -> None:
@@ -236,7 +241,7 @@ class FakeServer:
 
     async def human(self, request: web.Request) -> web.Response:
         body = await request.json()
-        self._note(request, body)
+        await self._note(request, body)
         session = self._sessions.get(str(body["sessionid"]))
         if session is None:
             return refuse(404, "session not found")
@@ -252,27 +257,29 @@ class FakeServer:
         upload = form["file"]
         assert isinstance(upload, web.FileField)
         size = len(upload.file.read())
-        self._note(request, {"sessionid": form["sessionid"], "name": upload.filename, "bytes": size})
+        await self._note(request, {"sessionid": form["sessionid"], "name": upload.filename, "bytes": size})
         if mode_of(request) == "deaf":
-            return refuse(422, f"file: {upload.filename} is not audio that can be decoded; allowed are WAV, MP3, FLAC, OGG")
+            return refuse(
+                422, f"file: {upload.filename} is not audio that can be decoded; allowed are WAV, MP3, FLAC, OGG"
+            )
         self._sessions[str(form["sessionid"])].say("a recording of three words")
         return web.json_response({"code": 0, "msg": "ok"})
 
     async def interrupt_talk(self, request: web.Request) -> web.Response:
         body = await request.json()
-        self._note(request, body)
+        await self._note(request, body)
         self._sessions[str(body["sessionid"])].interrupt()
         return web.json_response({"code": 0, "msg": "ok"})
 
     async def record(self, request: web.Request) -> web.Response:
-        self._note(request, await request.json())
+        await self._note(request, await request.json())
         return web.json_response({"code": 0, "msg": "ok"})
 
     async def recording(self, request: web.Request) -> web.Response:
         return web.Response(body=b"\0" * 4_096, content_type="video/mp4")
 
     async def leave(self, request: web.Request) -> web.Response:
-        self._note(request, {"sessionid": request.match_info["id"]})
+        await self._note(request, {"sessionid": request.match_info["id"]})
         session = self._sessions.pop(request.match_info["id"], None)
         if session:
             await session.close()
@@ -301,6 +308,9 @@ class FakeServer:
         return web.json_response({"code": 0, "msg": "ok", "data": {"voices": VOICES}})
 
     async def seen(self, request: web.Request) -> web.Response:
+        path = request.query.get("await")
+        async with self._news, asyncio.timeout(10):
+            await self._news.wait_for(lambda: not path or any(row["path"].startswith(path) for row in self._seen))
         return web.json_response(self._seen)
 
     async def drop(self, request: web.Request) -> web.Response:
@@ -310,8 +320,10 @@ class FakeServer:
             await session.close()
         return web.json_response(len(sessions))
 
-    def _note(self, request: web.Request, body: dict[str, Any]) -> None:
-        self._seen.append({"path": request.path, "method": request.method, "body": body})
+    async def _note(self, request: web.Request, body: dict[str, Any]) -> None:
+        async with self._news:
+            self._seen.append({"path": request.path, "method": request.method, "body": body})
+            self._news.notify_all()
 
     async def _close(self, app: web.Application) -> None:
         for session in list(self._sessions.values()):

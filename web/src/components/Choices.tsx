@@ -1,5 +1,7 @@
 /** Which presenter, and which voice. */
 
+import { type ReactNode, useId } from "react";
+
 import type { Avatar, Voice } from "../api";
 import type { Language, Words } from "../i18n";
 import { groupVoices } from "../voices";
@@ -52,19 +54,22 @@ interface ChoiceProps {
   label: string;
   value: string;
   onChange(value: string): void;
-  children: React.ReactNode;
+  children: ReactNode;
 }
 
 function Choice({ label, value, onChange, children }: ChoiceProps) {
+  const id = useId();
   return (
-    <label className="choice">
-      <span className="choice-label">{label}</span>
+    <div className="choice">
+      <label className="choice-label" htmlFor={id}>
+        {label}
+      </label>
       <span className="select">
-        <select value={value} onChange={(event) => onChange(event.target.value)}>
+        <select id={id} value={value} onChange={(event) => onChange(event.target.value)}>
           {children}
         </select>
         <Icon name="chevron" />
       </span>
-    </label>
+    </div>
   );
 }
