@@ -8,33 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, Protocol
 
 from aiortc import (
     MediaStreamTrack,
     RTCBundlePolicy,
     RTCConfiguration,
-    RTCDataChannel,
-    RTCIceServer,
     RTCPeerConnection,
     RTCRtpSender,
     RTCSessionDescription,
 )
-from aiortc.exceptions import InvalidStateError, OperationError
 from aiortc.mediastreams import MediaStreamError
 from aiortc.sdp import SessionDescription
 
-from errors import Unprocessable
+from errors import Conflict, Unprocessable
 from events import EventBus
-from media import Event
 from transport.aiortc_fixes import (
     Feedback,
-    HostOptions,
     Liveness,
     forward_feedback,
     forward_keyframe_requests,
@@ -43,44 +37,22 @@ from transport.aiortc_fixes import (
     report_media_clock,
     without_mdns,
 )
+from transport.channel import EventChannels
 from transport.clock import PlayoutClock, Source
 from transport.encoder import AUDIO_CLOCK_HZ, VIDEO_CLOCK_HZ, H264Encoder, VideoEncoder, Vp8Encoder
 from transport.feed import PacketFeed
+from transport.offer import parse_offer
+from transport.options import RtcOptions
+from transport.recorder import SUFFIXES, Recorder
+
+__all__ = ["PeerSession", "Real", "RtcOptions"]
 
 CONNECT_TIMEOUT_S = 15.0  # from the answer to connected media
 SILENCE_TIMEOUT_S = 7.0  # browsers ask for consent every 2.5 s and report every 5 s at most
 WATCH_INTERVAL_S = 0.5
-EVENTS_BUFFER_BYTES = 64 * 1024  # unsent event text a client may have waiting; beyond it events are dropped
 CLOSE_TIMEOUT_S = 3.0
-VIDEO_CEILING_BPS = 2_000_000
-CODECS = ("H264", "VP8")
 
 log = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class RtcOptions:
-    """How this server meets its clients."""
-
-    public_address: str | None = None
-    """Address under which clients reach this machine when it is not one of its own."""
-    udp_port_range: tuple[int, int] | None = None
-    """First and last UDP port of media; None lets the system choose."""
-    server_ice: tuple[RTCIceServer, ...] = ()
-    """STUN and TURN servers this server itself asks; a STUN server that does not answer costs each connection 5 s."""
-    client_ice: tuple[RTCIceServer, ...] = ()
-    """STUN and TURN servers that clients are told of."""
-    video_bitrate_bps: int = VIDEO_CEILING_BPS
-    """Most that a picture stream may take."""
-    codecs: tuple[str, ...] = CODECS
-    """Video codecs, the best first: `H264`, `VP8`."""
-
-    def __post_init__(self) -> None:
-        unknown = [c for c in self.codecs if c not in CODECS]
-        if unknown or not self.codecs:
-            raise ValueError(f"video codecs {list(self.codecs)}: allowed are {list(CODECS)}")
-        if self.udp_port_range is not None and not 0 < self.udp_port_range[0] <= self.udp_port_range[1] < 65536:
-            raise ValueError(f"UDP port range {self.udp_port_range}: first and last port, 1 to 65535, in order")
 
 
 class Real(Source, Protocol):
@@ -117,15 +89,14 @@ class PeerSession:
         )
         self._pc.on("connectionstatechange", self._state_changed)
         self._pc.on("track", self._discard)
-        self._pc.on("datachannel", self._channel_opened)
+        self.channels = EventChannels(real.events, self.clock.media_time)
+        self._pc.on("datachannel", self.channels.add)
         self._codec = "H264"
         self._feedback: Feedback | None = None
         self._liveness: list[Liveness] = []
-        self._channels: list[RTCDataChannel] = []
-        self._dropped_events = 0
+        self._recorder: Recorder | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
-        self._unsubscribe = real.events.subscribe(self._event_played)
 
     # ---- connecting
 
@@ -142,8 +113,9 @@ class PeerSession:
         offer = parse_offer(sdp, type_)
         try:
             await self._negotiate(offer, without_mdns(sdp))
-        except (ValueError, OperationError, InvalidStateError, KeyError, IndexError, AttributeError) as exc:
-            raise Unprocessable(f"sdp: the offer cannot be answered: {exc or type(exc).__name__}") from exc
+        except Exception as exc:  # aiortc checks little and fails on an odd offer with whatever it stumbles over
+            log.info("session %s: offer refused", self.real.sessionid, exc_info=True)
+            raise Unprocessable(f"sdp: the offer cannot be answered: {type(exc).__name__}: {str(exc)[:200]}") from exc
         self._spawn(self._watch(), "watch")
         return self._pc.localDescription.sdp, "answer"
 
@@ -158,9 +130,8 @@ class PeerSession:
                 transceiver.setCodecPreferences(self._preferences())
         await pc.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
         self._hook_senders()
-        host = HostOptions(self.options.public_address, self.options.udp_port_range)
         for connection in ice_connections(pc):
-            gather_hosts(connection, host)
+            gather_hosts(connection, self.options.host)
             self._liveness.append(Liveness(connection))
         await pc.setLocalDescription(await pc.createAnswer())
 
@@ -212,29 +183,6 @@ class PeerSession:
             elif time.monotonic() - self.created_at > CONNECT_TIMEOUT_S:
                 return self._close_soon(f"not connected within {CONNECT_TIMEOUT_S:.0f} s")
 
-    # ---- events
-
-    def _channel_opened(self, channel: RTCDataChannel) -> None:
-        self._channels.append(channel)
-        channel.on("close", lambda: self._channels.remove(channel) if channel in self._channels else None)
-
-    def _event_played(self, event: Event, at: float) -> None:
-        """Runs in whichever thread publishes."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to tell
-            self._loop.call_soon_threadsafe(self._send_event, event, self.clock.media_time(at))
-
-    def _send_event(self, event: Event, at: float) -> None:
-        text = json.dumps(
-            {**event.data, "event": event.name, "turn": event.turn, "at": round(at, 3)}, ensure_ascii=False
-        )
-        for channel in self._channels:
-            if channel.readyState != "open":
-                continue
-            if channel.bufferedAmount > EVENTS_BUFFER_BYTES:
-                self._dropped_events += 1
-                continue
-            channel.send(text)
-
     # ---- the end
 
     def _clock_ended(self, error: BaseException | None) -> None:
@@ -247,7 +195,7 @@ class PeerSession:
         if error is not None:
             self._close_soon(f"playout failed: {error}")
 
-    def _spawn(self, coroutine: Any, name: str) -> None:
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         task = self._loop.create_task(coroutine, name=f"{name} {self.real.sessionid}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -264,22 +212,59 @@ class PeerSession:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        self._unsubscribe()
+        self.channels.close()
         self.clock.stop()
         if self._clock_started:
-            await self._clock_done.wait()
+            await self._within(self._clock_done.wait(), "the playout clock")
         self.feed.close()
+        await self._finish_recording()
         for task in list(self._tasks):
             task.cancel()
-        try:
-            await asyncio.wait_for(self._pc.close(), CLOSE_TIMEOUT_S)
-        except TimeoutError:
-            log.warning(
-                "session %s: the peer connection did not close within %.0f s", self.real.sessionid, CLOSE_TIMEOUT_S
-            )
+        await self._within(self._pc.close(), "the peer connection")
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._on_closed is not None:
             self._on_closed(self)
+
+    async def _within(self, end: Coroutine[Any, Any, Any], what: str) -> None:
+        """Await the end of a part, but let none of them keep a session from ending."""
+        _, pending = await asyncio.wait({asyncio.ensure_future(end)}, timeout=CLOSE_TIMEOUT_S)
+        if pending:
+            log.error("session %s: %s has not ended within %.0f s", self.real.sessionid, what, CLOSE_TIMEOUT_S)
+
+    # ---- recording
+
+    @property
+    def codec_name(self) -> str:
+        """`h264` or `vp8`, once answered."""
+        return "h264" if self._codec == "H264" else "vp8"
+
+    def record(self, path: Path) -> Recorder:
+        """Write what is sent from now on to `path`, whose suffix becomes that of the codec's container.
+
+        The file appears when the recording is complete, and takes the place of an older one of that name: see
+        `recording_path`.
+
+        Raises:
+            Conflict: a recording is running.
+        """
+        if self._recorder is not None and not self._recorder.done.done():
+            raise Conflict(f"session {self.real.sessionid} is being recorded already; end that recording first")
+        self._recorder = Recorder(
+            path.with_suffix(SUFFIXES[self.codec_name]),
+            self.codec_name,
+            self.real.width,
+            self.real.height,
+            self.clock.request_keyframe,
+        )
+        self.feed.tap = self._recorder.put
+        return self._recorder
+
+    async def _finish_recording(self) -> None:
+        self.feed.tap = None
+        if self._recorder is not None:
+            recorder, self._recorder = self._recorder, None
+            with contextlib.suppress(Exception):  # it has logged what went wrong; the session ends all the same
+                await asyncio.wait_for(recorder.stop(), CLOSE_TIMEOUT_S)
 
     # ---- figures
 
@@ -288,28 +273,30 @@ class PeerSession:
         """`new`, `connecting`, `connected`, `failed` or `closed`."""
         return self._pc.connectionState
 
+    def stats(self) -> dict[str, Any]:
+        """JSON-ready figures of this connection."""
+        clock, feedback = self.clock.stats, self._feedback or Feedback()
+        return {
+            "codec": self.codec_name,
+            "fps": round(self.clock.fps(), 1),
+            "video_kbps": round(self.clock.video_bps() / 1000),
+            "allowed_kbps": feedback.bitrate_bps and feedback.bitrate_bps // 1000,
+            "pictures": clock.pictures,
+            "dropped_pictures": clock.dropped_pictures,
+            "held_pictures": clock.held_pictures,
+            "skipped_ticks": clock.skipped_ticks,
+            "late_max_ms": round(1000 * clock.late_max_s, 1),
+            "keyframes": clock.keyframes,
+            "encode_ms": round(1000 * clock.encode_s / max(1, clock.pictures), 2),
+            "dropped_sound": self.feed.audio.dropped,
+            "dropped_events": self.channels.dropped,
+            "rtt_ms": feedback.rtt_s and round(1000 * feedback.rtt_s, 1),
+            "loss": round(feedback.loss, 3),
+        }
+
 
 async def _consume(track: MediaStreamTrack) -> None:
     """Take and drop what the client sends, so that nothing piles up."""
     with contextlib.suppress(MediaStreamError):
         while True:
             await track.recv()
-
-
-def parse_offer(sdp: str, type_: str) -> SessionDescription:
-    """The parsed offer.
-
-    Raises:
-        Unprocessable: it is no offer, no SDP, or has neither audio nor video.
-    """
-    if type_ != "offer":
-        raise Unprocessable(f"type: {type_!r} given, only 'offer' is answered")
-    if not sdp.startswith("v=0"):
-        raise Unprocessable("sdp: not a session description: it must begin with 'v=0'")
-    try:
-        offer = SessionDescription.parse(sdp)
-    except (ValueError, IndexError, KeyError, AssertionError, AttributeError) as exc:
-        raise Unprocessable(f"sdp: cannot be parsed: {exc or type(exc).__name__}") from exc
-    if not any(m.kind in ("audio", "video") for m in offer.media):
-        raise Unprocessable("sdp: no audio or video section: add recvonly transceivers before createOffer")
-    return offer

@@ -128,11 +128,11 @@ class Bench:
 
 
 def test_pace() -> None:
-    bench = Bench().run()
-    assert [batch.tick for _, batch in bench.sent] == list(range(50))
-    assert [at for at, _ in bench.sent] == pytest.approx([k * 0.02 for k in range(50)])
-    assert [batch.tick for _, batch in bench.sent if batch.video] == list(range(0, 50, 2))
-    assert [index for index, _ in bench.video.pictures] == list(range(25))
+    bench = Bench(3.0).run()
+    assert [batch.tick for _, batch in bench.sent] == list(range(150))
+    assert [at for at, _ in bench.sent] == pytest.approx([k * 0.02 for k in range(150)])
+    assert [batch.tick for _, batch in bench.sent if batch.video] == list(range(0, 150, 2))
+    assert [index for index, _ in bench.video.pictures] == list(range(75))
     assert bench.ended == [None]
     assert bench.clock.fps() == pytest.approx(25)
 

@@ -87,6 +87,8 @@ class Feedback:
     """Its last estimate of what it can take (REMB)."""
     loss: float = 0.0
     """Share of packets lost in its last report, 0..1."""
+    rtt_s: float | None = None
+    """Round-trip time, smoothed."""
 
 
 def forward_feedback(sender: RTCRtpSender, changed: Callable[[Feedback], None]) -> Feedback:
@@ -113,6 +115,7 @@ def forward_feedback(sender: RTCRtpSender, changed: Callable[[Feedback], None]) 
             for report in packet.reports:
                 if report.ssrc == sender._ssrc:
                     feedback.loss = report.fraction_lost / 256
+                    feedback.rtt_s = hooked._RTCRtpSender__rtt
                     changed(feedback)
 
     hooked._handle_rtcp_packet = handle_rtcp_packet

@@ -19,8 +19,10 @@ from typing import Protocol
 from media import FPS, I420, SPEECH_FRAME_S, SPEECH_FRAMES_PER_UNIT, MediaUnit, Pcm, SpeechFrame
 from transport.encoder import EncodedPicture, OpusEncoder, Packet, VideoEncoder
 from transport.splice import Splice
+from transport.timesource import SystemTime, TimeSource
 
 TICK_S = SPEECH_FRAME_S  # 20 ms
+RECENT_S = 2  # figures are averages over this time
 LATE_MAX_S = 0.06  # three ticks: the most that receivers' jitter buffers take without a gap in the picture
 VIDEO_BACKLOG_MAX = 3  # pictures handed on and not yet sent: 120 ms; beyond it a picture is not encoded at all
 
@@ -83,40 +85,6 @@ class AudioEncoder(Protocol):
         ...
 
 
-class TimeSource(Protocol):
-    """The clock's idea of time; tests bring their own."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        ...
-
-    def wall(self) -> float:
-        """Seconds since 1970."""
-        ...
-
-    def wait(self, stop: threading.Event, until: float) -> None:
-        """Return at monotonic time `until`, or at once when `stop` is set."""
-        ...
-
-
-class SystemTime:
-    """Real time."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back."""
-        return time.monotonic()
-
-    def wall(self) -> float:
-        """Seconds since 1970."""
-        return time.time()
-
-    def wait(self, stop: threading.Event, until: float) -> None:
-        """Sleep until `until` or until `stop` is set."""
-        delay = until - time.monotonic()
-        if delay > 0:
-            stop.wait(delay)
-
-
 @dataclasses.dataclass(slots=True)
 class ClockStats:
     """Counters of one clock since its start."""
@@ -169,7 +137,7 @@ class PlayoutClock:
         self._unit: MediaUnit | None = None
         self._picture: I420 | None = None
         self._last: SpeechFrame | None = None
-        self._picture_times: collections.deque[float] = collections.deque(maxlen=2 * FPS)
+        self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=RECENT_S * FPS)
         self._keyframe_wanted = False
         self._bitrate_bps: int | None = None
         self.start_monotonic: float | None = None
@@ -204,9 +172,15 @@ class PlayoutClock:
 
     def fps(self) -> float:
         """Pictures sent per second over the last two seconds."""
+        return len(self._sizes()) / RECENT_S
+
+    def video_bps(self) -> float:
+        """Bits of video sent per second over the last two seconds."""
+        return 8 * sum(self._sizes()) / RECENT_S
+
+    def _sizes(self) -> list[int]:
         now = self._time.monotonic()
-        recent = [t for t in list(self._picture_times) if now - t <= 2.0]
-        return (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 1 else 0.0
+        return [size for at, size in list(self._recent) if now - at < RECENT_S]
 
     # ---- the thread
 
@@ -290,7 +264,7 @@ class PlayoutClock:
             self.stats.pictures += 1
             self.stats.keyframes += encoded.keyframe
             self.stats.video_bytes += encoded.packet.size
-            self._picture_times.append(self._time.monotonic())
+            self._recent.append((self._time.monotonic(), encoded.packet.size))
         return encoded
 
     def _told_encoder(self) -> VideoEncoder:

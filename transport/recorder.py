@@ -6,6 +6,7 @@ or a full one costs the recording, never the session.
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import dataclasses
 import io
@@ -103,6 +104,14 @@ class Recorder:
         """End the recording; the future is done when the file is complete."""
         self._closed.set()
         return self.done
+
+    async def stop(self) -> Path:
+        """End the recording; returns the complete file.
+
+        Raises:
+            Exception: what ended the recording before, for example OSError of a full disk.
+        """
+        return await asyncio.wrap_future(self.finish())
 
     def _run(self) -> None:
         try:

@@ -1,0 +1,41 @@
+"""`TimeSource`: what the playout clock takes for time, so that tests can bring their own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Protocol
+
+
+class TimeSource(Protocol):
+    """The clock's idea of time; tests bring their own."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        ...
+
+    def wait(self, stop: threading.Event, until: float) -> None:
+        """Return at monotonic time `until`, or at once when `stop` is set."""
+        ...
+
+
+class SystemTime:
+    """Real time."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Seconds since 1970."""
+        return time.time()
+
+    def wait(self, stop: threading.Event, until: float) -> None:
+        """Sleep until `until` or until `stop` is set."""
+        delay = until - time.monotonic()
+        if delay > 0:
+            stop.wait(delay)
