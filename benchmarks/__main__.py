@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
-from benchmarks import latency, load, machine, report, sync
+from benchmarks import engine, latency, load, machine, report, sync
 from benchmarks.figures import Figure
 from benchmarks.scenario import Plan
 from benchmarks.server import ROOT, Launcher
@@ -21,6 +21,7 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[None, None, list[Figure]]]] = {
     "echo": latency.echo,
     "interrupt": latency.interrupt,
     "sync": sync.sync,
+    "engine": engine.engine,
     "load": load.load,
     "idle": load.idle,
     "naive": load.naive,

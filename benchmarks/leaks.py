@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from engines.testcard import TestcardReal
 from tests.fakes.viewer import Viewer
@@ -51,9 +51,9 @@ async def count() -> dict[str, Any]:
     """What the process holds once everything that ends by itself has ended."""
     gc.collect()
     process = psutil.Process()
-    deadline = time.monotonic() + SETTLE_S
-    while len(asyncio.all_tasks()) > 1 and time.monotonic() < deadline:
-        await asyncio.sleep(0.05)
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others, timeout=SETTLE_S)
     gc.collect()
     objects = collections.Counter(type(o).__name__ for o in gc.get_objects())
     return {
