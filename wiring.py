@@ -6,16 +6,17 @@ import asyncio
 import dataclasses
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from actions import Action, load_actions
 from avatar import Avatar, avatar_directory, list_avatars
 from config import Settings
 from engines.scheduler import Scheduler
+from engines.testcard import TestcardReal
 from errors import BadRequest, Unavailable
 from litereal import LiteEngine, LiteReal
 from llm import Conversation, LanguageModel
@@ -23,6 +24,7 @@ from server.endpoint import AvatarCard, Services
 from server.metrics import Metrics
 from session import Built, Wish
 from sessions import SessionManager
+from tts.base import Voice
 from ttsreal import BaseTTS, Chain, build_chain
 from webrtc import PeerSession, RtcOptions
 
@@ -31,6 +33,7 @@ log = logging.getLogger(__name__)
 HERE = Path(__file__).parent
 AVATARS = HERE / "data" / "avatars"
 WEB = HERE / "web" / "dist"
+RECORDINGS = HERE / "data" / "record"
 DECODERS = 2  # threads that decode uploads; the lip engine and the encoders need the other cores
 
 
@@ -42,8 +45,86 @@ class ChainSettings:
     REF_FILE: str | None
 
 
-class House:
-    """What all sessions share: the lip engine and its scheduler, the voices, the loaded avatars."""
+class House(Protocol):
+    """What all sessions share."""
+
+    async def start(self) -> None:
+        """Load what the first session needs, so that it need not wait."""
+        ...
+
+    async def build(self, sessionid: str, wish: Wish, on_closed: Callable[[], None]) -> Built:
+        """One session for `SessionManager`."""
+        ...
+
+    def cards(self) -> Sequence[AvatarCard]:
+        """What clients are told of the avatars."""
+        ...
+
+    def voices(self) -> Sequence[Voice]:
+        """The voices that can be used now."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Facts about the engines."""
+        ...
+
+    def not_ready(self) -> str | None:
+        """None once a session can be opened, else why not."""
+        ...
+
+    async def aclose(self) -> None:
+        """Free everything."""
+        ...
+
+
+def rtc_options(settings: Settings) -> RtcOptions:
+    """How this server meets its clients."""
+    return RtcOptions(
+        public_address=settings.public_address or None,
+        udp_port_range=settings.udp_range,
+        video_bitrate_bps=settings.video_bitrate,
+    )
+
+
+class TestcardHouse:
+    """Sessions that show the test card: marks in picture and sound, for measuring."""
+
+    __test__ = False  # not a test, whatever its name
+
+    def __init__(self, settings: Settings) -> None:
+        self._rtc = rtc_options(settings)
+
+    async def start(self) -> None:
+        """Nothing has to be loaded."""
+
+    async def build(self, sessionid: str, wish: Wish, on_closed: Callable[[], None]) -> Built:
+        """One session."""
+        real = TestcardReal(sessionid)
+        peer = PeerSession(real, self._rtc, lambda _: on_closed())
+        return Built(real, peer, "testcard", record=peer.record)
+
+    def cards(self) -> Sequence[AvatarCard]:
+        """There are none to choose from."""
+        return ()
+
+    def voices(self) -> Sequence[Voice]:
+        """The test card cannot speak."""
+        return ()
+
+    def describe(self) -> dict[str, Any]:
+        """Facts."""
+        return {"lips": {"engine": "testcard"}}
+
+    def not_ready(self) -> str | None:
+        """It is always ready."""
+        return None
+
+    async def aclose(self) -> None:
+        """It holds nothing."""
+
+
+class LiteHouse:
+    """Sessions of the lite engine: its scheduler, the voices, the loaded avatars."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -52,17 +133,17 @@ class House:
         self.chain: Chain = build_chain(ChainSettings(",".join(settings.tts), settings.ref_file or None))
         self._avatars: dict[str, Avatar] = {}
         self._loading = asyncio.Lock()
-        self._rtc = RtcOptions(
-            public_address=settings.public_address or None,
-            udp_port_range=settings.udp_range,
-            video_bitrate_bps=settings.video_bitrate,
-        )
+        self._rtc = rtc_options(settings)
 
     async def start(self) -> None:
         """Load what the first session needs, so that it need not wait."""
         self.scheduler.start()
         await self.avatar("")
         await self.chain.warm_up()
+
+    def voices(self) -> Sequence[Voice]:
+        """The voices that can be used now."""
+        return self.chain.voices()
 
     async def aclose(self) -> None:
         """End the engine's thread and free the voices."""
@@ -115,7 +196,7 @@ class House:
         actions = await asyncio.to_thread(self._actions, wish.custom_config, avatar)
         real = build_real(self.settings, avatar, self.scheduler, self.chain, sessionid, wish, actions)
         peer = PeerSession(real, self._rtc, lambda _: on_closed())
-        return Built(real, peer, avatar.id, tuple(sorted({0, *actions})))
+        return Built(real, peer, avatar.id, tuple(sorted({0, *actions})), record=peer.record)
 
     def _actions(self, text: str, avatar: Avatar) -> dict[int, Action]:
         """The session's own custom actions, else those of `--customvideo_config`."""
@@ -162,7 +243,7 @@ def language_model(settings: Settings) -> LanguageModel | None:
 @asynccontextmanager
 async def open_house(settings: Settings) -> AsyncIterator[Services]:
     """Everything the HTTP application works with, for as long as it does."""
-    house = House(settings)
+    house: House = TestcardHouse(settings) if settings.model == "testcard" else LiteHouse(settings)
     decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="audio-decode")
     model = language_model(settings)
     sessions = SessionManager(
@@ -173,6 +254,7 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
         idle_timeout_s=settings.idle_timeout_s,
     )
     try:
+        await asyncio.to_thread(RECORDINGS.mkdir, parents=True, exist_ok=True)
         await house.start()
         yield Services(
             settings=settings,
@@ -180,7 +262,8 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
             metrics=Metrics(),
             decoders=decoders,
             avatars=house.cards,
-            voices=house.chain.voices,
+            voices=house.voices,
+            record_dir=RECORDINGS,
             language_model=model,
             describe=house.describe,
             not_ready=house.not_ready,

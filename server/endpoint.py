@@ -52,6 +52,8 @@ class Services:
     """One or two threads that decode uploads."""
     avatars: Callable[[], Sequence[AvatarCard]]
     voices: Callable[[], Sequence[Voice]]
+    record_dir: Path
+    """Where recordings are kept."""
     language_model: LanguageModel | None = None
     describe: Callable[[], dict[str, Any]] = dict
     """Facts about the engines for `/api/admin/config`."""

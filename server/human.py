@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
@@ -16,7 +15,8 @@ from server.reading import understood
 from server.upload import receive
 from session import Session
 
-RECORD_DIR = Path("data/record")
+RECORD_TYPES = {".mp4": "video/mp4", ".mkv": "video/x-matroska", ".webm": "video/webm"}
+"""By codec: H.264 is kept as MP4, VP8 in its own container."""
 TEXT_CHARACTERS_MAX = 5_000
 NAME_CHARACTERS_MAX = 200
 TAG = "presenter"
@@ -178,12 +178,15 @@ async def record(call: Call[RecordRequest]) -> None:
             raise Unavailable("this server cannot record: its engine hands out no pictures")
         if session.recorder is not None:
             raise Conflict(f"session {session.id} is being recorded already; end it with type end_record")
-        session.recorder = session.built.record(RECORD_DIR / f"{session.id}.mp4")
+        session.recorder = session.built.record(call.services.record_dir / f"{session.id}.mp4")
         return
     recorder, session.recorder = session.recorder, None
     if recorder is None:
         raise Conflict(f"session {session.id} is not being recorded; begin with type start_record")
-    await recorder.stop()
+    try:
+        await recorder.stop()
+    except (ValueError, OSError) as error:
+        raise Conflict(f"the recording of session {session.id} is lost: {error}") from error
 
 
 async def recorded(call: Call[RecordedRequest]) -> web.StreamResponse:
@@ -192,10 +195,11 @@ async def recorded(call: Call[RecordedRequest]) -> web.StreamResponse:
     for session in call.services.sessions:
         if session.id == sessionid and session.recorder is not None:
             raise Conflict(f"session {sessionid} is still being recorded; end it with POST /record first")
-    path = RECORD_DIR / f"{sessionid}.mp4"
-    if not path.is_file():
-        raise NotFound(f"there is no recording of session {sessionid!r}; make one with POST /record")
-    return web.FileResponse(path, headers={"Content-Type": "video/mp4"})
+    for suffix, media in RECORD_TYPES.items():
+        path = call.services.record_dir / f"{sessionid}{suffix}"
+        if path.is_file():
+            return web.FileResponse(path, headers={"Content-Type": media})
+    raise NotFound(f"there is no recording of session {sessionid!r}; make one with POST /record")
 
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
@@ -203,13 +207,13 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "POST", "/human", human,
         "Speak a text, or answer it through the language model; returns at once.",
         "朗读文字，或由大模型回答；立即返回。",
-        TAG, HumanRequest, "json", statuses=(404, 413, 422, 429, 503),
+        TAG, HumanRequest, "json", statuses=(404, 409, 413, 422, 429, 503),
     ),
     Endpoint(
         "POST", "/humanaudio", humanaudio,
         "Speak a recording, lips in step; returns once it is known to be playable.",
         "播放录音并同步口型；确认可播放后返回。",
-        TAG, AudioRequest, "form", statuses=(404, 413, 422, 429, 503),
+        TAG, AudioRequest, "form", statuses=(404, 409, 413, 422, 429, 503),
     ),
     Endpoint(
         "POST", "/interrupt_talk", interrupt_talk,

@@ -83,7 +83,9 @@ def test_the_first_block_is_short_and_blocks_join_without_a_seam() -> None:
     assert len(blocks[0]) < 0.3 * SAMPLE_RATE_HZ < len(blocks[1])
     pcm = np.concatenate(blocks)
     step = np.abs(np.diff(pcm)).max()
-    assert step < 1.1 * 0.5 * 2 * np.pi * TONE_HZ / SAMPLE_RATE_HZ  # no sample jumps more than the sine's steepest slope
+    assert (
+        step < 1.1 * 0.5 * 2 * np.pi * TONE_HZ / SAMPLE_RATE_HZ
+    )  # no sample jumps more than the sine's steepest slope
 
 
 def test_wild_floats_are_tamed() -> None:

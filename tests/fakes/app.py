@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -141,7 +143,6 @@ class FakeRecorder:
         self.path = path
 
     async def stop(self) -> Path:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_bytes(b"\x00\x00\x00\x18ftypmp42")
         return self.path
 
@@ -185,6 +186,7 @@ def make_stage(settings: Settings, language_model: LanguageModel | None = None) 
         decoders=ThreadPoolExecutor(2, thread_name_prefix="audio-decode"),
         avatars=lambda: AVATARS,
         voices=lambda: VOICES,
+        record_dir=Path(tempfile.mkdtemp(prefix="visage-test-")),
         language_model=language_model,
     )
     return Stage(services, make_app(services, Path("web/dist")), reals, peers, held)
@@ -201,6 +203,7 @@ async def serving(
             yield client, stage
     finally:
         stage.services.decoders.shutdown(wait=True)
+        shutil.rmtree(stage.services.record_dir)
         if language_model is not None:
             await language_model.aclose()
 
