@@ -132,19 +132,24 @@ class BaseTTS:
         """Speak clause after clause into `items`, at most CLAUSES_AHEAD ahead of the listener; None ends them."""
         try:
             async with contextlib.aclosing(_clauses(text)) as clauses:
+                hurry = True
                 async for clause in clauses:
                     await ahead.acquire()
-                    await self._say(clause, chosen, speed, items)
+                    await self._say(clause, chosen, speed, hurry, items)
+                    hurry = False
         finally:
             items.put_nowait(None)
 
-    async def _say(self, clause: Clause, chosen: Voice | None, speed: float, items: asyncio.Queue[_Item]) -> None:
+    async def _say(
+        self, clause: Clause, chosen: Voice | None, speed: float, hurry: bool, items: asyncio.Queue[_Item]
+    ) -> None:
         """One clause into `items`."""
         pause_ms = 0 if clause.last else SENTENCE_PAUSE_MS if ends_sentence(clause.text) else CLAUSE_PAUSE_MS
         pause_ms = max(60, pause_ms - LEAD_MS)
         voice = _VoicePart(self._chain.levels)
         try:
-            async with contextlib.aclosing(self._chain.speak(clause.text, clause.language, chosen, speed)) as pieces:
+            spoken = self._chain.speak(clause.text, clause.language, chosen, speed, hurry)
+            async with contextlib.aclosing(spoken) as pieces:
                 async for piece in pieces:
                     if voice.changes(piece):
                         items.put_nowait(Part(voice.flush(0)))

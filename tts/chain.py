@@ -110,20 +110,23 @@ class Chain:
         found: list[tuple[SpeechEngine, Voice]] = []
         for engine in self.engines:
             fitting = [voice for voice in engine.voices() if language in voice.languages]
-            if not fitting:
-                continue
-            same = next((voice for voice in fitting if voice.gender == gender), fitting[0])
-            found.append((engine, chosen if chosen in fitting else same))
+            if fitting:
+                best = min(fitting, key=lambda voice: (voice.languages.index(language), voice.gender != gender))
+                found.append((engine, chosen if chosen in fitting else best))
         now = self._now()
-        return sorted(
-            found,
-            key=lambda pair: (self._health[pair[0].name].blocked_until > now, pair[1] != chosen),
-        )
+        return sorted(found, key=lambda pair: (self._health[pair[0].name].blocked_until > now, pair[1] != chosen))
 
     async def speak(
-        self, clause: str, language: str, chosen: Voice | None = None, speed: float = 1.0
+        self, clause: str, language: str, chosen: Voice | None = None, speed: float = 1.0, hurry: bool = False
     ) -> AsyncGenerator[Piece, None]:
         """Speak a clause; where an engine fails the next says the rest of it.
+
+        Args:
+            clause: the text, as `clauses.cut` gives it.
+            language: BCP 47 primary tag.
+            chosen: the voice wanted; it speaks if it knows the language and its engine works.
+            speed: 1 is the voice's own pace; for engines that can.
+            hurry: someone waits for the first sound; for engines that can be quicker at a price.
 
         Raises:
             EngineError: no engine could say it, or one refused it for good.
@@ -131,11 +134,14 @@ class Chain:
         rest = clause
         problems: list[str] = []
         for engine, voice in self.candidates(language, chosen or self.default_voice):
+            options = _options(engine, speed, hurry)
             heard_s = 0.0
             spoken: list[Word] = []
             try:
-                async with contextlib.aclosing(self._one(engine, rest, voice, language, speed)) as sounds:
+                async with contextlib.aclosing(self._one(engine, rest, voice, language, options)) as sounds:
                     async for sound in sounds:
+                        if not sound.pcm.size:
+                            continue
                         heard_s += sound.pcm.size / engine.sample_rate_hz
                         spoken += sound.words
                         yield Piece(sound, voice, engine.sample_rate_hz, rest)
@@ -155,10 +161,9 @@ class Chain:
         raise EngineError("speech", "; ".join(problems) or f"no engine of the chain speaks {language!r}")
 
     async def _one(
-        self, engine: SpeechEngine, text: str, voice: Voice, language: str, speed: float
+        self, engine: SpeechEngine, text: str, voice: Voice, language: str, options: dict[str, Any]
     ) -> AsyncGenerator[Sound, None]:
         """One engine's sound, or EngineError when it stays silent too long. An empty sound says `still at it`."""
-        options: dict[str, Any] = {"speed": speed} if speed != 1.0 and getattr(engine, "takes_speed", False) else {}
         sounds = engine.speak(text, voice, language, **options)
         allowed_s = FIRST_SOUND_TIMEOUT_S
         try:
@@ -170,7 +175,9 @@ class Chain:
                     return
                 except TimeoutError as error:
                     raise EngineError(engine.name, f"gave nothing for {allowed_s:.0f} s") from error
-                except (OSError, RuntimeError, ValueError, LookupError) as error:
+                except EngineError:
+                    raise
+                except Exception as error:  # An engine's library may raise anything; the next engine must still speak.
                     raise EngineError(engine.name, f"{type(error).__name__}: {error}") from error
                 yield sound
                 allowed_s = STALL_TIMEOUT_S
@@ -186,6 +193,16 @@ class Chain:
         wait_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2 ** min(health.failures - 1, 10))
         health.blocked_until = self._now() + wait_s
         log.warning("speech engine failed, asked again in %.0f s at the earliest: %s", wait_s, reason)
+
+
+def _options(engine: SpeechEngine, speed: float, hurry: bool) -> dict[str, Any]:
+    """The keyword arguments beyond the protocol that this engine's `speak` takes."""
+    options: dict[str, Any] = {}
+    if speed != 1.0 and getattr(engine, "takes_speed", False):
+        options["speed"] = speed
+    if hurry and getattr(engine, "takes_hurry", False):
+        options["hurry"] = True
+    return options
 
 
 def rest_of(clause: str, heard_s: float, words: Sequence[str] = ()) -> str:

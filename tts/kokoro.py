@@ -1,0 +1,203 @@
+"""Kokoro-82M, int8: Chinese and English at about half a second of one core for a second of speech."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import time
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from media import Pcm
+from tts.base import Sound, Voice, Word
+from tts.kokoronet import MAX_PHONEMES, SAMPLE_RATE_HZ, STYLE_SIZE, KokoroNetwork
+from tts.phonemes import PUNCTUATION, TONES, Speller, Spelling, chunks
+from tts.worker import Worker
+
+T = TypeVar("T")
+
+LONGEST_CHUNK_S = 4.5
+FIRST_CHUNK_S = 1.3
+"""A hurried clause begins with so little that its sound is there within a second."""
+HEARTBEAT_S = 1.0
+STUCK_S = 20.0
+"""No chunk takes half of that on a busy core."""
+JOINT_DBFS = -40.0
+JOINT_MS = 20
+"""Silence left on each side of a cut between two words."""
+NICE = 5
+LICENCE = "Apache-2.0"
+MODELS = Path(__file__).resolve().parent.parent / "models" / "kokoro"
+_DEFAULTS = ("zf_xiaoxiao", "af_heart")
+_LANGUAGES = {"a": ("en",), "b": ("en",), "z": ("zh", "en")}
+_NOTHING = Sound(np.zeros(0, np.float32))
+
+
+class KokoroEngine:
+    """Speaks clauses one after the other, in a thread that yields to the picture.
+
+    Args:
+        models: directory with `model_quantized.onnx`, `tokenizer.json` and `voices/*.bin`.
+    """
+
+    name = "kokoro"
+    sample_rate_hz = SAMPLE_RATE_HZ
+    takes_speed = True
+    takes_hurry = True
+
+    def __init__(self, models: Path = MODELS) -> None:
+        self._models = models
+        self._worker = Worker("kokoro", NICE)
+        self._network: KokoroNetwork | None = None
+        self._speller: Speller | None = None
+        self._vocabulary: dict[str, int] = {}
+        self._silent_ids: set[int] = set()
+        self._styles: dict[str, NDArray[np.float32]] = {}
+        self._job_began = time.monotonic()
+        self._found: tuple[Voice, ...] = ()
+
+    def voices(self) -> tuple[Voice, ...]:
+        """The installed voices whose language can be spelt, the defaults first; looked for until some are found."""
+        if not self._found and (self._models / "model_quantized.onnx").is_file():
+            names = sorted(path.stem for path in (self._models / "voices").glob("*.bin"))
+            names.sort(key=lambda name: name not in _DEFAULTS)
+            self._found = tuple(
+                Voice(f"kokoro:{name}", "kokoro", _LANGUAGES[name[0]], "female" if name[1] == "f" else "male", LICENCE)
+                for name in names
+                if name[0] in _LANGUAGES
+            )
+        return self._found
+
+    def why_not(self) -> str | None:
+        """None when network and voices are there."""
+        if self.voices():
+            return None
+        return f"kokoro: no weights in {self._models}; `python app.py weights pull kokoro` fetches them"
+
+    async def warm_up(self) -> None:
+        """Load everything and speak once in each language, so that the first clause is as quick as the rest."""
+        for language, text in (("zh", "你好"), ("en", "Hi")):
+            voice = next((voice for voice in self.voices() if voice.languages[0] == language), None)
+            if voice:
+                async for _ in self.speak(text, voice, language):
+                    pass
+
+    async def speak(
+        self, clause: str, voice: Voice, language: str, speed: float = 1.0, hurry: bool = False
+    ) -> AsyncGenerator[Sound, None]:
+        """The clause, in chunks cut between words where it is long.
+
+        An empty sound says that the work goes on. `hurry` makes the first chunk short.
+        """
+        parts: list[list[Spelling]] = []
+        spell = functools.partial(self._spell, clause, voice, language, hurry)
+        async for found in self._watched(spell, onnxruntime.RunOptions()):
+            parts = found or []
+            yield _NOTHING
+        begin_s = 0.0
+        for number, part in enumerate(parts):
+            options = onnxruntime.RunOptions()
+            joints = (number > 0, number < len(parts) - 1)
+            job = functools.partial(self._synthesise, part, voice, speed, joints, begin_s, options)
+            async for sound in self._watched(job, options):
+                yield sound or _NOTHING
+                begin_s += sound.pcm.size / SAMPLE_RATE_HZ if sound else 0.0
+
+    async def aclose(self) -> None:
+        """End the thread and free the network."""
+        await self._worker.aclose()
+        self._network = None
+
+    async def _watched(self, job: Callable[[], T], options: onnxruntime.RunOptions) -> AsyncGenerator[T | None, None]:
+        """None every HEARTBEAT_S while the worker is busy with this or an earlier job, then the job's result."""
+        task = asyncio.ensure_future(self._worker.run(functools.partial(self._timed, job)))
+        try:
+            while not (await asyncio.wait({task}, timeout=HEARTBEAT_S))[0]:
+                if time.monotonic() - self._job_began < STUCK_S:
+                    yield None
+            yield task.result()
+        finally:
+            options.terminate = True
+            task.cancel()
+
+    def _timed(self, job: Callable[[], T]) -> T:
+        """In the worker: note when the job began."""
+        self._job_began = time.monotonic()
+        return job()
+
+    def _spell(self, clause: str, voice: Voice, language: str, hurry: bool) -> list[list[Spelling]]:
+        """In the worker: the clause's chunks of phonemes."""
+        if self._speller is None:
+            self._speller = Speller(self._models.parent / ".cache")
+        spellings = self._speller.spell(clause, language, british=voice.id.startswith("kokoro:b"))
+        return chunks(spellings, LONGEST_CHUNK_S, FIRST_CHUNK_S if hurry else None)
+
+    def _synthesise(
+        self,
+        part: list[Spelling],
+        voice: Voice,
+        speed: float,
+        joints: tuple[bool, bool],
+        begin_s: float,
+        options: onnxruntime.RunOptions,
+    ) -> Sound:
+        """In the worker: a chunk's sound and its words; `begin_s` is how much of the clause came before."""
+        network = self._loaded()
+        ids, spans = self._ids(part)
+        if not ids:
+            return _NOTHING
+        silent = next((n for n, i in enumerate(reversed(ids)) if i not in self._silent_ids), len(ids) - 1)
+        style = self._style(voice)[min(len(ids), MAX_PHONEMES) - 1]
+        pcm, at_s = network.run(ids, style, speed, silent, options)
+        pcm, cut_s = _trimmed(pcm, *joints)
+        length_s = pcm.size / SAMPLE_RATE_HZ
+        begins, ends = np.clip((at_s[:-1] - cut_s, at_s[1:] - cut_s), 0.0, length_s) + begin_s
+        words = [Word(text, float(begins[first]), float(ends[last - 1])) for text, first, last in spans]
+        return Sound(pcm, tuple(words))
+
+    def _ids(self, part: list[Spelling]) -> tuple[list[int], list[tuple[str, int, int]]]:
+        """Phoneme ids of a chunk, and of each word the first of its ids and the one behind it."""
+        ids: list[int] = []
+        spans: list[tuple[str, int, int]] = []
+        for spelling in part:
+            own = [self._vocabulary[c] for c in spelling.phonemes if c in self._vocabulary]
+            if spelling.spoken and own:
+                if ids and ids[-1] != self._vocabulary[" "]:
+                    ids.append(self._vocabulary[" "])
+                spans.append((spelling.text, len(ids), len(ids) + len(own)))
+            ids += own
+        ids = ids[:MAX_PHONEMES]
+        return ids, [(text, first, last) for text, first, last in spans if last <= len(ids)]
+
+    def _loaded(self) -> KokoroNetwork:
+        if self._network is None:
+            tokenizer = json.loads((self._models / "tokenizer.json").read_text(encoding="utf-8"))
+            self._vocabulary = {str(token): int(number) for token, number in tokenizer["model"]["vocab"].items()}
+            self._silent_ids = {self._vocabulary[c] for c in PUNCTUATION + TONES if c in self._vocabulary}
+            self._network = KokoroNetwork(self._models / "model_quantized.onnx")
+        return self._network
+
+    def _style(self, voice: Voice) -> NDArray[np.float32]:
+        """[phonemes, 1, STYLE_SIZE]: the voice, by how many phonemes are spoken at once."""
+        name = voice.id.split(":", 1)[1]
+        if name not in self._styles:
+            path = self._models / "voices" / f"{name}.bin"
+            self._styles[name] = np.fromfile(path, np.float32).reshape(-1, 1, STYLE_SIZE)
+        return self._styles[name]
+
+
+def _trimmed(pcm: Pcm, at_start: bool, at_end: bool) -> tuple[Pcm, float]:
+    """Cut the silence at the joints; returns the sound and the seconds cut from its start."""
+    loud = np.flatnonzero(np.abs(pcm) > 10 ** (JOINT_DBFS / 20))
+    if not loud.size:
+        return pcm, 0.0
+    margin = SAMPLE_RATE_HZ * JOINT_MS // 1000
+    begin = max(0, int(loud[0]) - margin) if at_start else 0
+    end = int(loud[-1]) + margin if at_end else pcm.size
+    return pcm[begin:end], begin / SAMPLE_RATE_HZ
