@@ -180,6 +180,7 @@ class FakeServer:
             web.get("/api/avatars", self.avatars),
             web.get("/api/avatars/{id}/poster", self.poster),
             web.get("/api/voices", self.voices),
+            web.get("/api/client", self.client),
             web.get("/fake/seen", self.seen),
             web.post("/fake/drop", self.drop),
             web.get("/", self.index),
@@ -303,6 +304,10 @@ class FakeServer:
             for packet in stream.encode(None):
                 container.mux(packet)
         return web.Response(body=png.getvalue(), content_type="image/png")
+
+    async def client(self, request: web.Request) -> web.Response:
+        data = {"ice_servers": [], "avatar": "mia", "chat": mode_of(request) != "nollm", "text_characters_max": 500}
+        return web.json_response({"code": 0, "msg": "ok", "data": {**data, "upload_mb_max": 1, "audio_s_max": 600}})
 
     async def voices(self, request: web.Request) -> web.Response:
         return web.json_response({"code": 0, "msg": "ok", "data": {"voices": VOICES}})

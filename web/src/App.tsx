@@ -12,13 +12,13 @@ import { StageBar } from "./components/StageBar";
 import { Statistics } from "./components/Statistics";
 import { StatusPill } from "./components/StatusPill";
 import { Trouble } from "./components/Trouble";
-import { useCatalogue } from "./hooks/use-catalogue";
+import { chosenAvatar, useCatalogue } from "./hooks/use-catalogue";
 import { useFigures } from "./hooks/use-figures";
 import { useLook } from "./hooks/use-look";
 import { usePlayer } from "./hooks/use-player";
 import { type Mode, usePresenter } from "./hooks/use-presenter";
 import { useRecorder } from "./hooks/use-recorder";
-import { useUpload } from "./hooks/use-upload";
+import { type Refusal, useUpload } from "./hooks/use-upload";
 import type { Link } from "./link";
 import { recall, remember } from "./preferences";
 
@@ -40,7 +40,8 @@ export function App({ api, link }: { api: Api; link: Link }) {
 
   const upload = useUpload(
     presenter.play,
-    useCallback((name: string) => setProblem(words.notAudio(name)), [setProblem, words]),
+    choices.catalogue.server.uploadMiBMax,
+    useCallback((reason: Refusal) => setProblem(words.refusedFile[reason.why](reason)), [setProblem, words]),
   );
   const recorder = useRecorder(
     api,
@@ -97,6 +98,8 @@ export function App({ api, link }: { api: Api; link: Link }) {
             mode={mode}
             onMode={chooseMode}
             live={live}
+            characters={choices.catalogue.server.textCharactersMax}
+            hint={mode === "chat" && !choices.catalogue.server.chat ? words.noLanguageModel : ""}
             speaking={caption.speaking}
             onSend={send}
             onStop={presenter.stop}
@@ -164,7 +167,7 @@ function useChoices(api: Api, link: Link) {
   };
   return {
     catalogue,
-    avatar: avatars.find((row) => row.id === avatar) ?? avatars[0],
+    avatar: chosenAvatar(avatars, avatar, catalogue.server),
     voice: voices.some((row) => row.id === voice) ? voice : "",
     chooseAvatar,
     chooseVoice,

@@ -35,6 +35,26 @@ export interface Voice {
   licence?: string;
 }
 
+/** What the server tells a page before it connects. */
+export interface ClientInfo {
+  iceServers: RTCIceServer[];
+  /** The presenter shown when the offer names none; empty when the server does not say. */
+  avatar: string;
+  /** False when no language model is configured. */
+  chat: boolean;
+  textCharactersMax: number;
+  uploadMiBMax: number;
+}
+
+/** For a server that says nothing, as LiveTalking's: its limits show when they are met. */
+export const PLAIN_SERVER: ClientInfo = {
+  iceServers: [],
+  avatar: "",
+  chat: true,
+  textCharactersMax: 5_000,
+  uploadMiBMax: 100,
+};
+
 /** The server could not be reached, or answered with an error. */
 export class ApiError extends Error {
   override readonly name = "ApiError";
@@ -112,6 +132,19 @@ export class Api {
   async recording(sessionid: string): Promise<Blob> {
     const response = await this.request(`record/${encodeURIComponent(sessionid)}`, {});
     return response.blob();
+  }
+
+  async client(): Promise<ClientInfo> {
+    const body = await this.get("api/client");
+    const data = isRecord(body) && isRecord(body["data"]) ? body["data"] : {};
+    const at = <T,>(name: string, usual: T): T => (typeof data[name] === typeof usual ? (data[name] as T) : usual);
+    return {
+      iceServers: Array.isArray(data["ice_servers"]) ? (data["ice_servers"] as RTCIceServer[]) : PLAIN_SERVER.iceServers,
+      avatar: at("avatar", PLAIN_SERVER.avatar),
+      chat: at("chat", PLAIN_SERVER.chat),
+      textCharactersMax: at("text_characters_max", PLAIN_SERVER.textCharactersMax),
+      uploadMiBMax: at("upload_mb_max", PLAIN_SERVER.uploadMiBMax),
+    };
   }
 
   async avatars(): Promise<Avatar[]> {

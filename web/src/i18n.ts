@@ -1,5 +1,6 @@
 /** Every word of the page, in both languages. */
 
+import type { Refusal } from "./hooks/use-upload";
 import type { Trouble } from "./link-state";
 
 export type Language = "en" | "zh";
@@ -41,7 +42,11 @@ const en = {
   dropHere: "Drop a recording and the presenter speaks it",
   uploading: (name: string) => `Uploading ${name}`,
   cancelUpload: "Cancel upload",
-  notAudio: (name: string) => `${name} is not a sound file. Choose a recording such as WAV, MP3, M4A, OGG or FLAC.`,
+  refusedFile: {
+    notSound: ({ name }: Refusal) => `${name} is not a sound file. Choose a recording such as WAV, MP3, M4A, OGG or FLAC.`,
+    tooLarge: ({ name, limitMiB }: Refusal) => `${name} is too large. This server takes recordings up to ${limitMiB} MiB.`,
+  },
+  noLanguageModel: "This server has no language model yet. Start it with --llm_base_url to chat.",
   charactersLeft: (n: number) => (n < 0 ? `${-n} characters too many` : `${n} characters left`),
   settings: "Presenter and voice",
   presenter: "Presenter",
@@ -138,7 +143,11 @@ const zh: Words = {
   dropHere: "松开鼠标，由数字人说出这段录音",
   uploading: (name) => `正在上传 ${name}`,
   cancelUpload: "取消上传",
-  notAudio: (name) => `${name} 不是声音文件。请选择 WAV、MP3、M4A、OGG 或 FLAC 等录音。`,
+  refusedFile: {
+    notSound: ({ name }) => `${name} 不是声音文件。请选择 WAV、MP3、M4A、OGG 或 FLAC 等录音。`,
+    tooLarge: ({ name, limitMiB }) => `${name} 太大。此服务器最多接收 ${limitMiB} MiB 的录音。`,
+  },
+  noLanguageModel: "此服务器尚未配置语言模型，无法对话。请用 --llm_base_url 启动。",
   charactersLeft: (n) => (n < 0 ? `超出 ${-n} 个字` : `还可输入 ${n} 个字`),
   settings: "形象与音色",
   presenter: "形象",

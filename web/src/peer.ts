@@ -20,6 +20,7 @@ export interface Peer {
 
 /** Both streams wait this long at least: sound and picture are then in step from the first second on. */
 const JITTER_BUFFER_TARGET_MS = 100;
+const ICE_SERVERS_TIMEOUT_MS = 500;
 const CONNECT_TIMEOUT_MS = 10_000;
 /** A short loss of network mends itself; wait this long before starting over. */
 const DISCONNECTED_GRACE_MS = 4_000;
@@ -27,9 +28,19 @@ const WATCH_EVERY_MS = 3_000;
 
 type Receiver = RTCRtpReceiver & { jitterBufferTarget?: number | null };
 
+/** The relays this server names, or none when it does not say so in time: they must not hold up a connection that needs
+ * none. */
+async function iceServers(api: Api): Promise<RTCIceServer[]> {
+  const none = new Promise<RTCIceServer[]>((resolve) => setTimeout(resolve, ICE_SERVERS_TIMEOUT_MS, []));
+  const named = api.client().then((info) => info.iceServers, () => []);
+  return Promise.race([named, none]);
+}
+
 /** Offers, and resolves when the answer is in place; media follow through `events`. Rejects with what `/offer` threw. */
 export async function openPeer(api: Api, options: OfferOptions, events: PeerEvents, signal: AbortSignal): Promise<Peer> {
-  const peer = new LivePeer(events);
+  const relays = await iceServers(api);
+  signal.throwIfAborted();
+  const peer = new LivePeer(events, relays);
   signal.addEventListener("abort", () => peer.close(), { once: true });
   try {
     await peer.negotiate(api, options, signal);
@@ -41,7 +52,7 @@ export async function openPeer(api: Api, options: OfferOptions, events: PeerEven
 }
 
 class LivePeer implements Peer {
-  private readonly pc = new RTCPeerConnection({ iceServers: [] });
+  private readonly pc: RTCPeerConnection;
   private readonly stream = new MediaStream();
   private readonly timers = new Set<ReturnType<typeof setTimeout>>();
   private connected = false;
@@ -50,7 +61,11 @@ class LivePeer implements Peer {
   private ended = false;
   private grace: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(private readonly events: PeerEvents) {
+  constructor(
+    private readonly events: PeerEvents,
+    iceServers: RTCIceServer[],
+  ) {
+    this.pc = new RTCPeerConnection({ iceServers });
     const channel = this.pc.createDataChannel("events");
     channel.onmessage = (message) => {
       if (!this.ended && typeof message.data === "string") events.message(message.data);

@@ -12,6 +12,10 @@ interface Props {
   mode: Mode;
   onMode(mode: Mode): void;
   live: boolean;
+  /** Longest text, in Unicode characters. */
+  characters: number;
+  /** What keeps this mode from working; empty when nothing does. */
+  hint: string;
   speaking: boolean;
   /** Resolves to whether the text was taken; it stays in the box when not. */
   onSend(text: string): Promise<boolean>;
@@ -20,15 +24,13 @@ interface Props {
   words: Words;
 }
 
-/** What `POST /human` takes unless configured otherwise, in Unicode characters. */
-const MAX_CHARACTERS = 5_000;
 const WARN_CHARACTERS = 300;
 const MAX_HEIGHT_PX = 160;
 
-export function Composer({ mode, onMode, live, speaking, onSend, onStop, upload, words }: Props) {
+export function Composer({ mode, onMode, live, characters, hint, speaking, onSend, onStop, upload, words }: Props) {
   const [text, setText] = useState("");
   const box = useRef<HTMLTextAreaElement>(null);
-  const left = MAX_CHARACTERS - [...text].length;
+  const left = characters - [...text].length;
   const ready = live && text.trim() !== "" && left >= 0;
   const hints = useId();
 
@@ -58,6 +60,11 @@ export function Composer({ mode, onMode, live, speaking, onSend, onStop, upload,
         void send();
       }}
     >
+      {hint !== "" && (
+        <p className="hint" role="status">
+          {hint}
+        </p>
+      )}
       {upload.current && <UploadRow upload={upload} words={words} />}
       <textarea
         ref={box}

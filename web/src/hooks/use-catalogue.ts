@@ -1,35 +1,43 @@
-/** Presenters and voices this server offers. A server that has no such lists still plays: the choices stay away. */
+/** What this server offers. One that does not say still plays: the choices stay away. */
 
 import { useEffect, useState } from "react";
 
-import type { Api, Avatar, Voice } from "../api";
+import { type Api, type Avatar, type ClientInfo, PLAIN_SERVER, type Voice } from "../api";
 import { recall, remember } from "../preferences";
 
 export interface Catalogue {
   avatars: Avatar[];
   voices: Voice[];
+  server: ClientInfo;
   /** Address of a picture of the chosen presenter, to show until she comes. */
   poster: string | undefined;
+}
+
+/** The presenter of that id, else the server's own, else the first. */
+export function chosenAvatar(avatars: readonly Avatar[], id: string, server: ClientInfo): Avatar | undefined {
+  return avatars.find((row) => row.id === id) ?? avatars.find((row) => row.id === server.avatar) ?? avatars[0];
 }
 
 /** Asks again whenever `asked` changes: a server that was away may have come back, or a key was given. */
 export function useCatalogue(api: Api, avatar: string, asked: unknown): Catalogue {
   const [avatars, setAvatars] = useState<Avatar[]>([]);
   const [voices, setVoices] = useState<Voice[]>([]);
+  const [server, setServer] = useState(PLAIN_SERVER);
   const [poster, setPoster] = useState(recall("poster"));
 
   useEffect(() => {
     let ended = false;
-    const take = <T,>(rows: Promise<T[]>, set: (rows: T[]) => void) =>
-      rows.then((found) => { if (!ended && found.length > 0) set(found); }).catch(() => undefined);
+    const take = <T,>(found: Promise<T>, set: (value: T) => void) =>
+      found.then((value) => { if (!ended) set(value); }).catch(() => undefined);
     void take(api.avatars(), setAvatars);
     void take(api.voices(), setVoices);
+    void take(api.client(), setServer);
     return () => {
       ended = true;
     };
   }, [api, asked]);
 
-  const path = (avatars.find((row) => row.id === avatar) ?? avatars[0])?.poster;
+  const path = chosenAvatar(avatars, avatar, server)?.poster;
   useEffect(() => {
     if (path === undefined) return;
     let ended = false;
@@ -44,5 +52,5 @@ export function useCatalogue(api: Api, avatar: string, asked: unknown): Catalogu
       ended = true;
     };
   }, [api, path]);
-  return { avatars, voices, poster };
+  return { avatars, voices, server, poster };
 }

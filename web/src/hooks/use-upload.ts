@@ -11,6 +11,15 @@ export interface Upload {
   cancel(): void;
 }
 
+/** Why a file was not sent, with what the sentence about it needs. */
+export interface Refusal {
+  why: "notSound" | "tooLarge";
+  name: string;
+  limitMiB: number;
+}
+
+const MIB = 2 ** 20;
+
 type Play = (file: File, onProgress: (part: number) => void, signal: AbortSignal) => Promise<void>;
 
 /** A name or type that is plainly no sound is refused here; what is inside is for the server to judge. */
@@ -19,15 +28,16 @@ export function looksLikeSound(file: Pick<File, "name" | "type">): boolean {
   return /\.(wav|mp3|m4a|aac|ogg|oga|opus|flac|webm|aiff?|amr|wma)$/i.test(file.name);
 }
 
-export function useUpload(play: Play, onRefused: (name: string) => void): Upload {
+export function useUpload(play: Play, limitMiB: number, onRefused: (refusal: Refusal) => void): Upload {
   const [current, setCurrent] = useState<Upload["current"]>();
   const running = useRef<AbortController>(null);
 
   const start = useCallback(
     (file: File) => {
       if (running.current) return;
-      if (!looksLikeSound(file)) {
-        onRefused(file.name);
+      const why = !looksLikeSound(file) ? "notSound" : file.size > limitMiB * MIB ? "tooLarge" : undefined;
+      if (why) {
+        onRefused({ why, name: file.name, limitMiB });
         return;
       }
       const control = new AbortController();
@@ -38,7 +48,7 @@ export function useUpload(play: Play, onRefused: (name: string) => void): Upload
         setCurrent(undefined);
       });
     },
-    [play, onRefused],
+    [play, limitMiB, onRefused],
   );
   const hovering = useDrop(start);
   const cancel = useCallback(() => running.current?.abort(), []);
