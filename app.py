@@ -60,7 +60,10 @@ async def serve(settings: Settings) -> None:
     from wiring import WEB, open_house
 
     async with open_house(settings) as services:
-        runner = web.AppRunner(make_app(services, WEB), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+        # A client that hangs up ends its request at once: its event stream is dropped, its half-made session closed.
+        runner = web.AppRunner(
+            make_app(services, WEB), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S, handler_cancellation=True
+        )
         await runner.setup()
         try:
             await _listen(runner, settings)

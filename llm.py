@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -12,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from errors import EngineError
 from media import Event
@@ -62,9 +64,10 @@ class LanguageModel:
         for delay_s in (*self._retry_delays_s, None):
             begun = False
             try:
-                async for text in self._once(messages):
-                    begun = True
-                    yield text
+                async with contextlib.aclosing(self._once(messages)) as texts:
+                    async for text in texts:
+                        begun = True
+                        yield text
                 return
             except EngineError as error:
                 if begun or delay_s is None or not error.retryable:
@@ -72,7 +75,7 @@ class LanguageModel:
                 log.info("language model: %s; trying again in %.1f s", error, delay_s)
             await asyncio.sleep(delay_s)
 
-    async def _once(self, messages: list[Message]) -> AsyncIterator[str]:
+    async def _once(self, messages: list[Message]) -> AsyncGenerator[str, None]:
         body = {"model": self.model, "messages": messages, "stream": True}
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
         url = f"{self.base_url}/chat/completions"
@@ -86,7 +89,7 @@ class LanguageModel:
                         patience.reschedule(asyncio.get_running_loop().time() + NEXT_TOKEN_TIMEOUT_S)
         except TimeoutError as error:
             raise EngineError("llm", f"{self.base_url} did not answer in time") from error
-        except (aiohttp.ClientError, ValueError) as error:
+        except (aiohttp.ClientError, HttpProcessingError, ValueError) as error:
             raise EngineError("llm", f"{self.base_url}: {error or type(error).__name__}") from error
 
     def _client(self) -> aiohttp.ClientSession:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import shutil
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -57,8 +56,7 @@ class Server:
         self.ready.set_result((f"http://127.0.0.1:{runner.addresses[0][1]}", session.id))
         await self._stop.wait()
         await runner.cleanup()
-        stage.services.decoders.shutdown()
-        shutil.rmtree(stage.services.record_dir)
+        stage.close()
 
     def close(self) -> None:
         assert self._stop is not None

@@ -158,8 +158,15 @@ class Stage:
     held: asyncio.Event
     """Cleared by a test that wants offers to wait."""
 
+    def close(self) -> None:
+        """End the decoder threads and remove the recordings."""
+        self.services.decoders.shutdown(wait=True)
+        shutil.rmtree(self.services.record_dir)
 
-def make_stage(settings: Settings, language_model: LanguageModel | None = None) -> Stage:
+
+def make_stage(
+    settings: Settings, language_model: LanguageModel | None = None, web_root: Path = Path("web/dist")
+) -> Stage:
     """The application on fakes, not yet listening."""
     reals: dict[str, FakeReal] = {}
     peers: dict[str, FakePeer] = {}
@@ -189,7 +196,7 @@ def make_stage(settings: Settings, language_model: LanguageModel | None = None) 
         record_dir=Path(tempfile.mkdtemp(prefix="visage-test-")),
         language_model=language_model,
     )
-    return Stage(services, make_app(services, Path("web/dist")), reals, peers, held)
+    return Stage(services, make_app(services, web_root), reals, peers, held)
 
 
 @contextlib.asynccontextmanager
@@ -202,8 +209,7 @@ async def serving(
         async with TestClient(TestServer(stage.app)) as client:
             yield client, stage
     finally:
-        stage.services.decoders.shutdown(wait=True)
-        shutil.rmtree(stage.services.record_dir)
+        stage.close()
         if language_model is not None:
             await language_model.aclose()
 
