@@ -55,6 +55,22 @@ def test_one_packet_for_one_picture_at_once(kind: type) -> None:
 
 
 @BOTH
+@pytest.mark.parametrize("size", [(90, 98), (1080 // 4, 1922 // 4 // 2 * 2), (16, 16)])
+def test_any_even_size_keeps_its_planes(kind: type, size: tuple[int, int]) -> None:
+    width, height = size
+    image = picture(width, height, 100)
+    chroma = image[height:].reshape(2, height // 2, width // 2)
+    chroma[0], chroma[1] = 90, 160
+    image.setflags(write=False)
+    encoder: VideoEncoder = kind(width, height, 500_000)
+    encoded = encoder.encode(image, 0)
+    assert encoded is not None
+    shown = decode(kind, [bytes(encoded.packet)])[0]
+    planes = shown[:height], *shown[height:].reshape(2, height // 2, width // 2)
+    assert [plane.mean() for plane in planes] == pytest.approx([100, 90, 160], abs=2)
+
+
+@BOTH
 def test_key_frame_on_request_but_not_in_a_storm(kind: type) -> None:
     encoder: VideoEncoder = kind(64, 48, 500_000)
     keys = []

@@ -88,7 +88,11 @@ class _Video:
         self.target_bps = max(BITRATE_FLOOR_BPS, min(bps, self.ceiling_bps))
 
     def _frame(self, picture: I420, index: int) -> av.VideoFrame:
-        frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+        if self.height % 4 == 0 and picture.flags.c_contiguous:
+            # No copy: without look-ahead neither library keeps a picture beyond the call, and nobody writes into shared ones.
+            frame = av.VideoFrame.from_numpy_buffer(picture, format="yuv420p")
+        else:  # PyAV 18.1.0 takes such a buffer for one of a smaller height
+            frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
         frame.pts = index * VIDEO_TICKS_PER_PICTURE
         frame.time_base = VIDEO_TIME_BASE
         if self._keyframe_wanted and (index - self._keyframe_index) * UNIT_S >= KEYFRAME_INTERVAL_MIN_S:
