@@ -17,8 +17,8 @@ from session import Session
 QUEUE_EVENTS_MAX = 256
 HEARTBEAT_S = 10.0
 RECONNECT_MS = 2_000
-STATUS = {"clause.started": "start", "speech.started": "start", "speech.ended": "end", "interrupted": "end"}
-"""LiveTalking's `status` of our events."""
+STATUS = {"speech.started": "start", "speech.ended": "end", "interrupted": "end"}
+"""LiveTalking's `status` of our events: one start and one end for each text or recording."""
 
 
 class Stream:
@@ -50,9 +50,8 @@ class Stream:
 def message(event: Event, at: float) -> dict[str, Any]:
     """An event as LiveTalking's clients read it: `status` start or end, `text`, and ours: `event`, `turn`, `time`."""
     body: dict[str, Any] = {}
-    status = STATUS.get(event.name)
-    if status is not None and not (event.name == "speech.started" and "text" in event.data):
-        body["status"] = status
+    if event.name in STATUS:
+        body["status"] = STATUS[event.name]
     body.update(event.data)
     body.update(event=event.name, turn=event.turn, time=round(time.time() - (time.monotonic() - at), 3))
     return body

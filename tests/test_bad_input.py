@@ -1,4 +1,4 @@
-"""Whatever is sent, the answer is a real status and a sentence that names what was wrong, soon, and the session lives on."""
+"""Whatever is sent, the answer is a real status and a sentence that names what was wrong, and the session lives on."""
 
 from __future__ import annotations
 
@@ -255,7 +255,6 @@ async def test_the_loop_is_never_held_by_an_upload() -> None:
             form.add_field("file", io.BytesIO(big), filename="a.wav")
             response = await client.post("/humanaudio", data=form)
             assert response.status == 200, await response.text()
-            while not all(task.done() for task in stage.reals[sid].playing):
-                await asyncio.sleep(0.01)
+            await asyncio.gather(*stage.reals[sid].playing)
         assert len(stage.reals[sid].pcm) == 120 * 16_000
         assert watchdog.blocks(0.05) == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,14 +131,10 @@ def test_secrets_are_neither_shown_nor_quoted(tmp_path: Path) -> None:
 
 
 def test_the_example_is_the_defaults_in_two_languages(tmp_path: Path) -> None:
-    text = example()
-    assert set(Settings.model_fields) == {
-        line[2:].split(":")[0] for line in text.splitlines() if line[2:].split(":")[0] in Settings.model_fields
-    }
-    lines = [line.removeprefix("# ") for line in text.splitlines() if line[2:].split(":")[0] in Settings.model_fields]
+    lines = [line[2:] for line in example().splitlines() if line[2:].split(":")[0] in Settings.model_fields]
     (tmp_path / "config.yaml").write_text("\n".join(lines))
     assert load(directory=tmp_path) == Settings()
-    assert yaml.safe_load("\n".join(lines)).keys() == Settings.model_fields.keys()
+    assert len(lines) == len(Settings.model_fields)
     for field in Settings.model_fields.values():
         assert isinstance(field.json_schema_extra, dict)
         assert any("\u4e00" <= c <= "\u9fff" for c in str(field.json_schema_extra["zh"]))

@@ -1,4 +1,4 @@
-"""The HTTP interface fuzzed from its own OpenAPI document: what it says is what it does, and nothing is a 5xx but 503."""
+"""The HTTP interface fuzzed from its own OpenAPI document: it does what that says, and nothing is a 5xx but 503."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import llm
 from errors import EngineError
 from llm import Conversation, Heard, LanguageModel, Thinking
 from media import Event
-from tests.fakes.app import connect, serving
+from tests.fakes.app import connect, serving, until
 from tests.fakes.llm import FakeLlm, Step, delta, talking
 
 DONE = b"data: [DONE]\n\n"
@@ -115,7 +115,10 @@ async def test_closing_the_stream_hangs_up() -> None:
         await asyncio.wait_for(fake.hung_up.wait(), 5)
 
 
-@given(st.lists(st.sampled_from(["<think>", "</think>", "<", "think", ">", "a", "好", "</", " "]), max_size=12), st.data())
+TAG_PARTS = ["<think>", "</think>", "<", "think", ">", "a", "好", "</", " "]
+
+
+@given(st.lists(st.sampled_from(TAG_PARTS), max_size=12), st.data())
 def test_thinking_is_cut_the_same_however_the_text_is_split(parts: list[str], data: st.DataObject) -> None:
     text = "".join(parts)
     whole = Thinking()
@@ -197,13 +200,6 @@ def test_events_of_other_turns_are_not_ours() -> None:
     heard(Event("clause.started", 1, {"text": "old"}), 1)
     heard(Event("clause.started", 3, {"text": "new"}), 1)
     assert heard.text() == ""
-
-
-async def until(condition: object) -> None:
-    assert callable(condition)
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def test_a_question_is_answered_clause_by_clause_and_remembered() -> None:

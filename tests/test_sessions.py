@@ -14,7 +14,7 @@ from llm import Conversation
 from media import Pcm
 from session import CHATS_MAX, RECORDINGS_MAX, Built, Session, Wish
 from sessions import HANDSHAKES_MAX, SessionManager, new_id
-from tests.fakes.app import SDP, FakePeer, FakeReal
+from tests.fakes.app import SDP, FakePeer, FakeReal, until
 
 
 class Builder:
@@ -141,8 +141,8 @@ async def test_whoever_ends_it_everything_is_freed_once() -> None:
     await sessions.drain(0)
     assert forever.cancelled() and build.released == [session.id]
 
-    session = await opened(Builder_sessions := manager(build))
-    await Builder_sessions.close(session.id)
+    session = await opened(others := manager(build))
+    await others.close(session.id)
     assert build.released[-1] == session.id and session.real.closed  # type: ignore[attr-defined]
 
 
@@ -262,8 +262,7 @@ async def test_replies_come_in_order_and_an_interruption_ends_them() -> None:
     await asyncio.sleep(0)
     assert log == ["a begins"] and session.speaking
     gate.set()
-    while session.speaking:
-        await asyncio.sleep(0)
+    await until(lambda: not session.speaking)
     assert log == ["a begins", "a ends", "b begins", "b ends"]
     gate.clear()
     for _ in range(CHATS_MAX):

@@ -220,3 +220,10 @@ async def connect(client: TestClient[web.Request, web.Application], **more: Any)
     body = await response.json()
     assert response.status == 200, body
     return str(body["sessionid"])
+
+
+async def until(condition: Callable[[], object], patience_s: float = 5.0) -> None:
+    """Wait for what another task or thread is about to do."""
+    async with asyncio.timeout(patience_s):
+        while not condition():  # noqa: ASYNC110 (nothing tells, so it is asked)
+            await asyncio.sleep(0.005)
