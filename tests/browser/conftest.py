@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -116,6 +118,50 @@ async def fake(built_page: Path) -> AsyncIterator[Fake]:
     )
     yield Fake(base)
     await stop(process)
+
+
+LiveServer = Callable[..., Awaitable[str]]
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def live_server(built_page: Path) -> AsyncIterator[LiveServer]:
+    """The real server: `await live_server(*arguments)` gives the address of one started with these arguments.
+
+    One process serves all tests that ask with the same arguments.
+    """
+    running: dict[tuple[str, ...], tuple[asyncio.subprocess.Process, str]] = {}
+    drains: list[asyncio.Task[None]] = []
+
+    async def serve(*arguments: str) -> str:
+        if arguments not in running:
+            process, base = await start("app.py", "--listenport", str(free_port()), *arguments, ready=address_of)
+            assert process.stdout
+            drains.append(asyncio.create_task(drain(process.stdout)))
+            running[arguments] = process, base
+        return running[arguments][1]
+
+    yield serve
+    for process, _ in running.values():
+        process.terminate()
+        await process.wait()
+    await asyncio.gather(*drains)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def address_of(line: bytes) -> str | None:
+    """The address in the line by which the server says that it is ready."""
+    found = re.search(r"ready: (http://\S+)", line.decode())
+    return found[1] if found else None
+
+
+async def drain(output: asyncio.StreamReader) -> None:
+    while await output.readline():
+        pass
 
 
 @pytest_asyncio.fixture(scope="package", loop_scope="package")

@@ -4,24 +4,31 @@ import { type RefObject, useEffect, useRef } from "react";
 
 /** So few that what touches the edge only at one height (a shoulder) melts into the ground. */
 const ROWS = 5;
+/** Half of them for either side, from the outside in. */
+const COLUMNS = 8;
+/** How much darker the outer columns are: the picture's own fall of light goes on. */
+const SHADES = [0.16, 0.09, 0.04] as const;
 /** How much of the picture's width at either side is carried on. */
 const EDGE = 0.04;
-const REFRESH_MS = 2_000;
-/** How much of a new picture shows at once: a passing change, or the coarse first frame of a stream, does not flash. */
-const BLEND = 0.15;
+/** The first pictures of a stream are coarse; the poster's colours stay until they are good. */
+const REFRESH_MS = 3_000;
 
 type Source = HTMLVideoElement | HTMLImageElement;
 
-function paint(canvas: HTMLCanvasElement, source: Source, blend: number): void {
+function paint(canvas: HTMLCanvasElement, source: Source): void {
   const context = canvas.getContext("2d");
   const width = source instanceof HTMLVideoElement ? source.videoWidth : source.naturalWidth;
   const height = source instanceof HTMLVideoElement ? source.videoHeight : source.naturalHeight;
   if (!context || width === 0 || height === 0) return;
   const edge = Math.max(1, width * EDGE);
   context.imageSmoothingQuality = "high";
-  context.globalAlpha = blend;
-  context.drawImage(source, 0, 0, edge, height, 0, 0, 1, ROWS);
-  context.drawImage(source, width - edge, 0, edge, height, 1, 0, 1, ROWS);
+  context.drawImage(source, 0, 0, edge, height, 0, 0, COLUMNS / 2, ROWS);
+  context.drawImage(source, width - edge, 0, edge, height, COLUMNS / 2, 0, COLUMNS / 2, ROWS);
+  for (const [column, shade] of SHADES.entries()) {
+    context.fillStyle = `rgb(0 0 0 / ${shade})`;
+    context.fillRect(column, 0, 1, ROWS);
+    context.fillRect(COLUMNS - 1 - column, 0, 1, ROWS);
+  }
 }
 
 interface Props {
@@ -34,18 +41,18 @@ interface Props {
 
 export function Backdrop({ video, poster, live, posterShown }: Props) {
   const canvas = useRef<HTMLCanvasElement>(null);
-  const painted = useRef(false);
   useEffect(() => {
     const refresh = () => {
-      const source = live ? video.current : posterShown ? poster.current : null;
-      if (!canvas.current || !source) return;
-      paint(canvas.current, source, live && painted.current ? BLEND : 1);
-      painted.current = true;
+      const source = live ? video.current : poster.current;
+      if (canvas.current && source) paint(canvas.current, source);
     };
-    refresh();
-    if (!live) return;
+    if (!live) {
+      if (posterShown) refresh();
+      return;
+    }
+    if (!posterShown) refresh();
     const timer = setInterval(refresh, REFRESH_MS);
     return () => clearInterval(timer);
   }, [video, poster, live, posterShown]);
-  return <canvas ref={canvas} className="backdrop" width={2} height={ROWS} aria-hidden="true" />;
+  return <canvas ref={canvas} className="backdrop" width={COLUMNS} height={ROWS} aria-hidden="true" />;
 }
