@@ -1,0 +1,285 @@
+"""The weights manager: what `models/manifest.toml` lists, brought to `models/` from whichever source still has it.
+
+    python app.py weights list | pull [NAME ...] | verify
+
+Every file is checked by size and SHA-256 before it gets its name, so a file that has its name is whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+
+from errors import BadRequest, Unavailable, VisageError
+from fetch import Package, archive_of, download, sha256_of, unpack
+
+MODELS = Path(__file__).resolve().parent / "models"
+MANIFEST = MODELS / "manifest.toml"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """A member of a package: a file, or a piece of one."""
+
+    package: str
+    """Key in the manifest's `packages`."""
+    member: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Weight:
+    """One file under `models/`."""
+
+    path: str
+    group: str
+    bytes: int
+    sha256: str
+    licence: str
+    official: str
+    """Its publisher's address."""
+    sources: tuple[tuple[Part, ...], ...]
+    """Where else it is found; each source is one or more parts, one behind the other."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that can be pulled."""
+
+    weights: tuple[Weight, ...]
+    packages: dict[str, Package]
+    defaults: tuple[str, ...]
+    """Groups that setup pulls."""
+
+    def select(self, names: Sequence[str]) -> list[Weight]:
+        """The files of these groups or paths; of the default groups when there are no names.
+
+        Raises:
+            BadRequest: an unknown name.
+        """
+        groups = sorted({weight.group for weight in self.weights})
+        for name in names:
+            if name not in groups and name not in (weight.path for weight in self.weights):
+                raise BadRequest(f"weights: {name!r} is not in the manifest; groups are {', '.join(groups)}")
+        wanted = set(names or self.defaults)
+        return [weight for weight in self.weights if weight.group in wanted or weight.path in wanted]
+
+
+def read_manifest(path: Path = MANIFEST) -> Manifest:
+    """Read and check a manifest.
+
+    Raises:
+        BadRequest: a field is missing, or a path leads out of `models/`.
+    """
+    raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    try:
+        packages = {
+            key: Package(entry["registry"], entry["name"], entry["version"], entry.get("sha256"))
+            for key, entry in raw.get("packages", {}).items()
+        }
+        weights = tuple(
+            Weight(
+                path=_inside(entry["path"]),
+                group=entry["group"],
+                bytes=entry["bytes"],
+                sha256=entry["sha256"],
+                licence=entry["licence"],
+                official=entry["official"],
+                sources=tuple(tuple(Part(*part.split(":", 1)) for part in source) for source in entry["sources"]),
+            )
+            for entry in raw["files"]
+        )
+        return Manifest(weights, packages, tuple(raw["defaults"]))
+    except (KeyError, TypeError) as error:
+        raise BadRequest(f"{path}: a field is missing or of the wrong kind: {error}") from error
+
+
+def state_of(weight: Weight, models: Path = MODELS, *, thorough: bool = False) -> str:
+    """`present`, `missing` or `damaged`; by size alone unless `thorough`."""
+    path = models / weight.path
+    if not path.is_file():
+        return "missing"
+    if path.stat().st_size != weight.bytes or (thorough and sha256_of(path) != weight.sha256):
+        return "damaged"
+    return "present"
+
+
+def weights_list(manifest: Manifest | None = None, models: Path = MODELS) -> dict[str, dict[str, object]]:
+    """What there is: per group its licence, files, bytes, how many are present, and the command that adds it."""
+    manifest = manifest or read_manifest()
+    groups: dict[str, dict[str, object]] = {}
+    for group in dict.fromkeys(weight.group for weight in manifest.weights):
+        members = [weight for weight in manifest.weights if weight.group == group]
+        groups[group] = {
+            "files": len(members),
+            "present": sum(state_of(weight, models) == "present" for weight in members),
+            "bytes": sum(weight.bytes for weight in members),
+            "licence": ", ".join(sorted({weight.licence for weight in members})),
+            "default": group in manifest.defaults,
+            "command": f"python app.py weights pull {group}",
+        }
+    return groups
+
+
+def weights_verify(manifest: Manifest | None = None, models: Path = MODELS) -> dict[str, str]:
+    """`present`, `missing` or `damaged` by path, every byte read."""
+    manifest = manifest or read_manifest()
+    return {weight.path: state_of(weight, models, thorough=True) for weight in manifest.weights}
+
+
+def weights_pull(
+    names: Sequence[str] = (),
+    manifest: Manifest | None = None,
+    models: Path = MODELS,
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr),
+) -> int:
+    """Bring files that are missing or damaged; returns how many were brought.
+
+    Args:
+        names: groups or paths; none means the default groups.
+        manifest: another than the project's own.
+        models: where the files go.
+        say: takes one line of progress at a time.
+
+    Raises:
+        BadRequest: an unknown name.
+        Unavailable: some file could not be had; the message says what every source answered.
+    """
+    manifest = manifest or read_manifest()
+    wanted = [weight for weight in manifest.select(names) if state_of(weight, models, thorough=True) != "present"]
+    if not wanted:
+        say("weights: everything is there")
+        return 0
+    say(f"weights: {len(wanted)} files, {sum(weight.bytes for weight in wanted) / 1e6:.1f} MB")
+    models.mkdir(parents=True, exist_ok=True)
+    partial = models / ".partial"
+    partial.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=partial) as scratch:
+        puller = _Puller(manifest, wanted, models, partial, Path(scratch))
+        problems = [problem for weight in wanted if (problem := puller.bring(weight))]
+    if problems:
+        raise Unavailable("\n".join(problems))
+    shutil.rmtree(partial)
+    say(f"weights: brought {len(wanted)} files to {models}")
+    return len(wanted)
+
+
+class _Puller:
+    """One run: keeps what each archive gave or why it gave nothing."""
+
+    def __init__(self, manifest: Manifest, wanted: list[Weight], models: Path, partial: Path, scratch: Path) -> None:
+        self._manifest = manifest
+        self._wanted = wanted
+        self._models = models
+        self._partial = partial
+        self._scratch = scratch
+        self._members: dict[str, dict[str, Path]] = {}
+        self._problems: dict[str, str] = {}
+
+    def bring(self, weight: Weight) -> str | None:
+        """Bring one file; the answer is None or why no source gave it."""
+        problems: list[str] = []
+        for source in weight.sources:
+            try:
+                self._place(weight, [self._member(part) for part in source])
+                return None
+            except Unavailable as error:
+                problems.append(str(error))
+        try:
+            name = weight.path.replace("/", "+") + ".part"
+            self._place(weight, [download(weight.official, self._partial / name, weight.path)])
+            return None
+        except Unavailable as error:
+            problems.append(str(error))
+        return f"{weight.path} could not be had:\n" + "\n".join(f"  - {problem}" for problem in dict.fromkeys(problems))
+
+    def _member(self, part: Part) -> Path:
+        """The part's file, unpacked; each archive is fetched and read once."""
+        if part.package in self._problems:
+            raise Unavailable(self._problems[part.package])
+        if part.package not in self._members:
+            try:
+                self._members[part.package] = self._open(part.package)
+            except Unavailable as error:
+                self._problems[part.package] = str(error)
+                raise
+        path = self._members[part.package].get(part.member)
+        if path is None:
+            raise Unavailable(f"{self._manifest.packages[part.package]} has no {part.member}")
+        return path
+
+    def _open(self, key: str) -> dict[str, Path]:
+        """Fetch an archive and unpack all that is wanted of it."""
+        package = self._manifest.packages[key]
+        needed = {
+            part.member: weight.bytes
+            for weight in self._wanted
+            for source in weight.sources
+            for part in source
+            if part.package == key
+        }
+        archive = archive_of(package, self._partial)
+        directory = self._scratch / str(len(self._members))
+        directory.mkdir()
+        return unpack(archive, needed, directory, max(needed.values()))
+
+    def _place(self, weight: Weight, parts: list[Path]) -> None:
+        """Join the parts, check the whole, and give it its name."""
+        whole = self._scratch / "whole"
+        with whole.open("wb") as out:
+            for part in parts:
+                with part.open("rb") as file:
+                    while block := file.read(1 << 20):
+                        out.write(block)
+        digest = sha256_of(whole)
+        if digest != weight.sha256:
+            if parts[0].parent == self._partial:
+                parts[0].unlink()
+            raise Unavailable(f"{weight.path}: sha256 is {digest[:12]}…, but must be {weight.sha256[:12]}…; not used")
+        target = self._models / weight.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        whole.replace(target)
+
+
+def main(argv: Sequence[str]) -> int:
+    """The subcommand `weights`; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="app.py weights", description="The weights of the engines / 各引擎的权重")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="what there is / 列出权重")
+    commands.add_parser("verify", help="read every byte / 校验权重")
+    pull = commands.add_parser("pull", help="bring what is missing / 下载缺少的权重")
+    pull.add_argument("names", nargs="*", help="groups or paths; none: what setup needs")
+    given = parser.parse_args(argv)
+    try:
+        if given.command == "pull":
+            weights_pull(given.names)
+        elif given.command == "verify":
+            states = weights_verify()
+            for path, state in states.items():
+                print(f"{state:8} {path}")
+            return int("damaged" in states.values())
+        else:
+            for group, facts in weights_list().items():
+                size_mb = int(str(facts["bytes"])) / 1e6
+                print(f"{group:12} {facts['present']}/{facts['files']} files  {size_mb:.1f} MB  {facts['licence']}")
+    except VisageError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _inside(path: str) -> str:
+    """A path of the manifest, which must stay under `models/`."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path or parts[0].startswith("."):
+        raise BadRequest(f"manifest: path {path!r} must lie under models/")
+    return path
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
