@@ -62,7 +62,7 @@ def mark_words(counter: int, wall_ms: int, flags: int) -> tuple[int, int, int]:
     return first, second, crc << 16 | flags & 0xFFFF
 
 
-class Testcard:
+class Card:
     """Draws the pictures of one size."""
 
     def __init__(self, width: int, height: int) -> None:
@@ -142,7 +142,7 @@ class TestcardReal:
         self.events = EventBus()
         self.turn = 0
         self.width, self.height = width, height
-        self._card = Testcard(width, height)
+        self._card = Card(width, height)
         self._wall = wall
         self._counter = 0
         self._beeps = {hz: beep(hz) for hz in (BEEP_HZ, TENTH_BEEP_HZ)}

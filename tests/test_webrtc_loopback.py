@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import re
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -273,6 +276,7 @@ MENDED = {
     "no fingerprint": (r"a=fingerprint:.*\r\n", "", "fingerprint"),
     "only sends": ("a=recvonly", "a=sendonly", "recvonly"),
     "unknown codecs": (r"H264|VP8", "XYZ", "cannot be answered"),
+    "a crowd of candidates": (r"(a=candidate:.*\r\n)", r"\1" * 70, "ICE candidates"),
     "odd section": ("m=application", "m=text", "text"),
 }
 
@@ -302,3 +306,33 @@ def test_damaged_offers_are_refused_or_answered(cuts: list[tuple[int, str]]) -> 
             await viewer.close()
 
     asyncio.run(attempt())
+
+
+async def test_connecting_again_and_again_leaves_nothing_behind() -> None:
+    """A short form of `benchmarks/leaks.py`."""
+
+    async def cycle() -> None:
+        pair = Pair()
+        await pair.connect()
+        await pair.viewer.close()
+        await pair.is_closed()
+
+    for _ in range(2):
+        await cycle()
+    gc.collect()
+    before = held()
+    for _ in range(5):
+        await cycle()
+    gc.collect()
+    assert held() == before
+
+
+def held() -> dict[str, int]:
+    """What a connection could leave behind."""
+    kinds = [type(o).__name__ for o in gc.get_objects()]
+    return {
+        "threads": threading.active_count(),
+        "tasks": len(asyncio.all_tasks()),
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        **{kind: kinds.count(kind) for kind in ("PeerSession", "RTCPeerConnection", "PlayoutClock", "H264Encoder")},
+    }

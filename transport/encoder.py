@@ -89,7 +89,7 @@ class _Video:
 
     def _frame(self, picture: I420, index: int) -> av.VideoFrame:
         if self.height % 4 == 0 and picture.flags.c_contiguous:
-            # No copy: without look-ahead neither library keeps a picture beyond the call, and nobody writes into shared ones.
+            # No copy: without look-ahead neither library keeps a picture, and nobody writes into a shared one.
             frame = av.VideoFrame.from_numpy_buffer(picture, format="yuv420p")
         else:  # PyAV 18.1.0 takes such a buffer for one of a smaller height
             frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")

@@ -6,8 +6,9 @@ from aiortc.sdp import MediaDescription, SessionDescription
 
 from errors import Unprocessable
 
-SDP_CHARACTERS_MAX = 200_000  # browsers send 3,000 to 12,000
+SDP_CHARACTERS_MAX = 64_000  # browsers send 3,000 to 12,000
 MEDIA_MAX = 16
+CANDIDATES_MAX = 200  # each of them is sent packets; a browser on many networks has about 40
 RECEIVING = ("recvonly", "sendrecv")
 
 
@@ -29,6 +30,9 @@ def parse_offer(sdp: str, type_: str) -> SessionDescription:
         raise Unprocessable(f"sdp: cannot be parsed: {type(exc).__name__}: {str(exc)[:200]}") from exc
     if len(offer.media) > MEDIA_MAX:
         raise Unprocessable(f"sdp: {len(offer.media)} media sections, at most {MEDIA_MAX} are taken")
+    candidates = sum(len(m.ice_candidates) for m in offer.media)
+    if candidates > CANDIDATES_MAX:
+        raise Unprocessable(f"sdp: {candidates} ICE candidates, at most {CANDIDATES_MAX} are taken")
     if not any(m.kind in ("audio", "video") and m.direction in RECEIVING for m in offer.media):
         raise Unprocessable("sdp: no audio or video section to receive: add recvonly transceivers before createOffer")
     for media in offer.media:
