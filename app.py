@@ -49,9 +49,16 @@ def _run(command: str, argv: list[str]) -> int:
     if command == "config":
         return _config(argv)
     settings = configload.load(argv)
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    _log_to_stderr(settings.log_level)
     asyncio.run(serve(settings))
     return 0
+
+
+def _log_to_stderr(level: str) -> None:
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    if level != "debug":
+        for noisy in ("aioice", "aiortc"):  # they log every candidate pair, that is visitors' addresses, at info
+            logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 async def serve(settings: Settings) -> None:

@@ -133,13 +133,15 @@ class LiteHouse:
         self.chain: Chain = build_chain(ChainSettings(",".join(settings.tts), settings.ref_file or None))
         self._avatars: dict[str, Avatar] = {}
         self._loading = asyncio.Lock()
+        self._warming: asyncio.Task[None] | None = None
         self._rtc = rtc_options(settings)
 
     async def start(self) -> None:
         """Load what the first session needs, so that it need not wait."""
         self.scheduler.start()
         await self.avatar("")
-        await self.chain.warm_up()
+        # She can be seen and heard repeating recordings while her voices are loaded; the first sentence waits for them.
+        self._warming = asyncio.create_task(self.chain.warm_up(), name="voices warm up")
 
     def voices(self) -> Sequence[Voice]:
         """The voices that can be used now."""
@@ -147,6 +149,9 @@ class LiteHouse:
 
     async def aclose(self) -> None:
         """End the engine's thread and free the voices."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
         await asyncio.to_thread(self.scheduler.close)
         await self.chain.aclose()
 

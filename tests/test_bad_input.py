@@ -237,7 +237,8 @@ async def test_a_client_that_vanishes_in_its_upload_costs_nothing() -> None:
         reader, writer = await asyncio.open_connection(client.server.host, client.server.port)
         writer.write(
             b"POST /humanaudio HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
-            b'Content-Length: 9999999\r\n\r\n--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nRIFF'
+            b"Content-Length: 9999999\r\n\r\n--x\r\n"
+            b'Content-Disposition: form-data; name="file"; filename="a"\r\n\r\nRIFF'
         )
         await writer.drain()
         writer.close()
