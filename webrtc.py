@@ -39,10 +39,11 @@ from transport.aiortc_fixes import (
 )
 from transport.channel import EventChannels
 from transport.clock import PlayoutClock, Source
-from transport.encoder import AUDIO_CLOCK_HZ, VIDEO_CLOCK_HZ, H264Encoder, VideoEncoder, Vp8Encoder
+from transport.encoder import AUDIO_CLOCK_HZ, VIDEO_CLOCK_HZ, H264Encoder, VideoEncoder, Vp8Encoder, picture_bitrate
 from transport.feed import PacketFeed
 from transport.offer import parse_offer
 from transport.options import RtcOptions
+from transport.rate import RateControl
 from transport.recorder import SUFFIXES, Recorder
 
 __all__ = ["PeerSession", "Real", "RtcOptions"]
@@ -93,6 +94,7 @@ class PeerSession:
         self._pc.on("datachannel", self.channels.add)
         self._codec = "H264"
         self._feedback: Feedback | None = None
+        self._rate = RateControl(picture_bitrate(real.width, real.height, self.options.video_bitrate_bps))
         self._liveness: list[Liveness] = []
         self._recorder: Recorder | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -154,11 +156,12 @@ class PeerSession:
 
     def _open_video(self, width: int, height: int) -> VideoEncoder:
         encoder = H264Encoder if self._codec == "H264" else Vp8Encoder
-        return encoder(width, height, self.options.video_bitrate_bps)
+        return encoder(width, height, picture_bitrate(width, height, self.options.video_bitrate_bps))
 
     def _feedback_changed(self, feedback: Feedback) -> None:
-        if feedback.bitrate_bps is not None:
-            self.clock.set_bitrate(feedback.bitrate_bps)
+        before = self._rate.target_bps
+        if self._rate.update(feedback) != before:
+            self.clock.set_bitrate(self._rate.target_bps)
 
     # ---- connected
 
@@ -280,6 +283,7 @@ class PeerSession:
             "codec": self.codec_name,
             "fps": round(self.clock.fps(), 1),
             "video_kbps": round(self.clock.video_bps() / 1000),
+            "target_kbps": self._rate.target_bps // 1000,
             "allowed_kbps": feedback.bitrate_bps and feedback.bitrate_bps // 1000,
             "pictures": clock.pictures,
             "dropped_pictures": clock.dropped_pictures,

@@ -161,7 +161,7 @@ async def test_estimates_and_losses_reach_the_callback() -> None:
     await sender._handle_rtcp_packet(RtcpRrPacket(ssrc=1, reports=[lost]))
     await sender._handle_rtcp_packet(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=b"JUNK"))
     assert seen == [(640_000, 0.0), (640_000, 0.25)]
-    assert record == Feedback(640_000, 0.25)
+    assert record == Feedback(640_000, 0.25, None, 1)
 
 
 def test_aiortc_still_makes_a_new_encoder_and_key_frame_for_a_new_rate() -> None:

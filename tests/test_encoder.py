@@ -18,7 +18,7 @@ from transport.encoder import (
     OpusEncoder,
     VideoEncoder,
     Vp8Encoder,
-    start_bitrate,
+    picture_bitrate,
 )
 
 BOTH = pytest.mark.parametrize("kind", [H264Encoder, Vp8Encoder])
@@ -67,7 +67,7 @@ def test_any_even_size_keeps_its_planes(kind: type, size: tuple[int, int]) -> No
     assert encoded is not None
     shown = decode(kind, [bytes(encoded.packet)])[0]
     planes = shown[:height], *shown[height:].reshape(2, height // 2, width // 2)
-    assert [plane.mean() for plane in planes] == pytest.approx([100, 90, 160], abs=2)
+    assert [plane.mean() for plane in planes] == pytest.approx([100, 90, 160], abs=4)
 
 
 @BOTH
@@ -129,14 +129,14 @@ def test_vp8_rate_changes_by_a_new_encoder_now_and_then() -> None:
     assert rate == pytest.approx(300, rel=0.25)
 
 
-def test_rates_are_clipped_and_start_with_the_picture() -> None:
+def test_rates_are_clipped_and_suit_the_picture() -> None:
     encoder = H264Encoder(64, 48, 500_000)
     encoder.set_bitrate(1)
     assert encoder.target_bps == BITRATE_FLOOR_BPS
     encoder.set_bitrate(10**9)
     assert encoder.target_bps == 500_000
-    assert start_bitrate(512, 512, 2_000_000) == pytest.approx(1_000_000, rel=0.01)
-    assert start_bitrate(1080, 1920, 2_000_000) == 2_000_000
+    assert picture_bitrate(512, 512, 2_000_000) == pytest.approx(1_000_000, rel=0.01)
+    assert picture_bitrate(1080, 1920, 2_000_000) == 2_000_000
 
 
 @BOTH

@@ -30,8 +30,10 @@ pytestmark = pytest.mark.webrtc
 class Pair:
     """A session and its viewer."""
 
-    def __init__(self, viewer: Viewer | None = None, options: RtcOptions | None = None) -> None:
-        self.real = FakeReal()
+    def __init__(
+        self, viewer: Viewer | None = None, options: RtcOptions | None = None, size: tuple[int, int] = (64, 48)
+    ) -> None:
+        self.real = FakeReal("1", *size)
         self.closed = asyncio.Event()
         self.closings = 0
         self.session = PeerSession(self.real, options, self._closed)
@@ -166,16 +168,18 @@ async def test_picture_loss_brings_one_key_frame(pair: Pair) -> None:
     assert pair.session.stats()["keyframes"] == 2
 
 
-async def test_estimate_moves_the_rate_without_a_key_frame(pair: Pair) -> None:
+async def test_estimate_moves_the_rate_without_a_key_frame() -> None:
+    pair = Pair(size=(256, 256))
     await pair.connect()
     sender = next(t.sender for t in pair.session._pc.getTransceivers() if t.kind == "video")
-    fci = pack_remb_fci(180_000, [sender._ssrc])
+    fci = pack_remb_fci(170_000, [sender._ssrc])
     await sender._handle_rtcp_packet(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=fci))
     for _ in range(5):
         await pair.viewer.picture()
-    assert pair.session.clock._video.target_bps == 180_000  # type: ignore[attr-defined]
-    assert pair.session.stats()["allowed_kbps"] == 180
+    assert pair.session.clock._video.target_bps == 153_000  # type: ignore[attr-defined]
+    assert pair.session.stats()["allowed_kbps"] == 170
     assert pair.session.stats()["keyframes"] == 1
+    await pair.aclose()
 
 
 async def test_recording_holds_what_was_sent(pair: Pair, tmp_path: Path) -> None:

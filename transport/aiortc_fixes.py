@@ -89,6 +89,8 @@ class Feedback:
     """Share of packets lost in its last report, 0..1."""
     rtt_s: float | None = None
     """Round-trip time, smoothed."""
+    reports: int = 0
+    """Loss reports so far."""
 
 
 def forward_feedback(sender: RTCRtpSender, changed: Callable[[Feedback], None]) -> Feedback:
@@ -115,6 +117,7 @@ def forward_feedback(sender: RTCRtpSender, changed: Callable[[Feedback], None]) 
             for report in packet.reports:
                 if report.ssrc == sender._ssrc:
                     feedback.loss = report.fraction_lost / 256
+                    feedback.reports += 1
                     feedback.rtt_s = hooked._RTCRtpSender__rtt
                     changed(feedback)
 

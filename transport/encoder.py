@@ -61,21 +61,20 @@ class VideoEncoder(Protocol):
         ...
 
 
-def start_bitrate(width: int, height: int, ceiling_bps: int) -> int:
-    """Bits per second worth spending on a picture of this size before the client has said what it can take."""
+def picture_bitrate(width: int, height: int, ceiling_bps: int) -> int:
+    """Bits per second worth spending on pictures of this size; more would not be seen."""
     return min(ceiling_bps, max(BITRATE_FLOOR_BPS, round(width * height * BITS_PER_PIXEL_S)))
 
 
 class _Video:
     """What H.264 and VP8 share: the wish for a key frame, the target rate, and I420 arrays made frames."""
 
-    def __init__(self, width: int, height: int, ceiling_bps: int) -> None:
+    def __init__(self, width: int, height: int, bitrate_bps: int) -> None:
         if width % 2 or height % 2 or width < 16 or height < 16:
             raise ValueError(f"picture size {width}x{height}: width and height must be even and at least 16")
         self.width = width
         self.height = height
-        self.ceiling_bps = max(ceiling_bps, BITRATE_FLOOR_BPS)
-        self.target_bps = start_bitrate(width, height, self.ceiling_bps)
+        self.ceiling_bps = self.target_bps = max(bitrate_bps, BITRATE_FLOOR_BPS)
         self._keyframe_wanted = False
         self._keyframe_index = -GOP_PICTURES
 
@@ -134,8 +133,8 @@ class H264Encoder(_Video):
 
     codec_name: ClassVar[str] = "h264"
 
-    def __init__(self, width: int, height: int, ceiling_bps: int) -> None:
-        super().__init__(width, height, ceiling_bps)
+    def __init__(self, width: int, height: int, bitrate_bps: int) -> None:
+        super().__init__(width, height, bitrate_bps)
         context = self._context("libx264")
         context.bit_rate = self.ceiling_bps
         options = {"preset": "superfast", "tune": "zerolatency", "forced-idr": "1", "sc_threshold": "0"}
@@ -166,8 +165,8 @@ class Vp8Encoder(_Video):
     REOPEN_ABOVE: ClassVar[float] = 1.5
     REOPEN_INTERVAL_S: ClassVar[float] = 5.0
 
-    def __init__(self, width: int, height: int, ceiling_bps: int) -> None:
-        super().__init__(width, height, ceiling_bps)
+    def __init__(self, width: int, height: int, bitrate_bps: int) -> None:
+        super().__init__(width, height, bitrate_bps)
         self._codec = self._open(self.target_bps)
         self._opened_index = 0
 
