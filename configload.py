@@ -80,7 +80,13 @@ class _Parser(argparse.ArgumentParser):
 
 def parser() -> argparse.ArgumentParser:
     """The flags of `serve`, generated from `Settings`."""
-    made = _Parser(prog="python app.py", allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    made = _Parser(
+        prog="python app.py",
+        usage="python app.py [flags] | doctor | weights list|pull|verify | openapi [--markdown] | config [--example]",
+        description="Serve the live digital human / 启动实时数字人服务",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
     made.add_argument(
         "-c", "--config", metavar="FILE", help="YAML file with the same keys (default: config.yaml if there) / 配置文件"
     )

@@ -184,9 +184,14 @@ class Conversation:
 
     def ask(self, text: str) -> list[Message]:
         """Note the question; returns the messages to send."""
-        self._messages.append({"role": "user", "content": text})
+        last = self._messages[-1] if self._messages else None
+        if last is not None and last["role"] == "user":
+            # Nothing of the last reply was heard. Many models take only strict turns, so the questions become one.
+            last["content"] += f"\n{text}"
+        else:
+            self._messages.append({"role": "user", "content": text})
         self._trim()
-        return [{"role": "system", "content": self._system}, *self._messages]
+        return [{"role": "system", "content": self._system}, *(dict(message) for message in self._messages)]
 
     def answer(self, text: str) -> None:
         """Note what was heard of the reply; an unheard reply leaves no trace but the question."""
@@ -197,12 +202,14 @@ class Conversation:
     @property
     def messages(self) -> tuple[Message, ...]:
         """The history, oldest first."""
-        return tuple(self._messages)
+        return tuple(dict(message) for message in self._messages)
 
     def _trim(self) -> None:
         size = sum(len(message["content"]) for message in self._messages)
         while len(self._messages) > 1 and (len(self._messages) > HISTORY_MESSAGES_MAX or size > HISTORY_CHARACTERS_MAX):
             size -= len(self._messages.pop(0)["content"])
+        while len(self._messages) > 1 and self._messages[0]["role"] != "user":
+            self._messages.pop(0)
 
 
 class Heard:

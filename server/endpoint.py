@@ -57,6 +57,8 @@ class Services:
     language_model: LanguageModel | None = None
     describe: Callable[[], dict[str, Any]] = dict
     """Facts about the engines for `/api/admin/config`."""
+    uploads: int = 0
+    """Uploads being received at this moment."""
     not_ready: Callable[[], str | None] = lambda: None
     """None once a session can be opened, else why not."""
 

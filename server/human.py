@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import BeforeValidator, Field
 
-from errors import BadRequest, Conflict, NotFound, Unavailable, Unprocessable
+from errors import BadRequest, Busy, Conflict, NotFound, Unavailable, Unprocessable
 from server.chat import reply
 from server.endpoint import Call, Endpoint, Given_, OfSession, Services
 from server.reading import understood
@@ -19,6 +19,7 @@ RECORD_TYPES = {".mp4": "video/mp4", ".mkv": "video/x-matroska", ".webm": "video
 """By codec: H.264 is kept as MP4, VP8 in its own container."""
 TEXT_CHARACTERS_MAX = 5_000
 NAME_CHARACTERS_MAX = 200
+UPLOADS_MAX = 16  # at once; bounds the disk that uploads can take
 TAG = "presenter"
 
 
@@ -136,7 +137,13 @@ def interrupt_session(services: Services, session: Session) -> None:
 async def humanaudio(call: Call[AudioRequest]) -> None:
     """Queue a recording; it is decoded while it is spoken."""
     services = call.services
-    fields, recording = await receive(call.request, services.settings, services.decoders)
+    if services.uploads >= UPLOADS_MAX:
+        raise Busy(f"{UPLOADS_MAX} recordings are being uploaded at this moment: try again in a second")
+    services.uploads += 1
+    try:
+        fields, recording = await receive(call.request, services.settings, services.decoders)
+    finally:
+        services.uploads -= 1
     if recording is None:
         raise BadRequest("file is missing: send the recording as multipart form field `file`")
     try:

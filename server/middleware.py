@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import logging
 import re
 import secrets
@@ -24,9 +26,12 @@ PRIVATE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-r
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+as_json = functools.partial(json.dumps, ensure_ascii=False)
+
+
 def failure(status: int, message: str) -> web.Response:
     """A failed request's answer: a real status, and LiveTalking's `code` -1 with a sentence."""
-    response = web.json_response({"code": -1, "msg": message}, status=status)
+    response = web.json_response({"code": -1, "msg": message}, status=status, dumps=as_json)
     if status in RETRY_AFTER_S:
         response.headers["Retry-After"] = str(RETRY_AFTER_S[status])
     return response
@@ -37,7 +42,7 @@ def success(data: Any = None) -> web.Response:
     body: dict[str, Any] = {"code": 0, "msg": "ok"}
     if data is not None:
         body["data"] = data
-    return web.json_response(body)
+    return web.json_response(body, dumps=as_json)
 
 
 @web.middleware

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from errors import Busy
+from server.human import UPLOADS_MAX
 from tests.fakes.app import OFFER, SDP, connect, serving
 from tests.fakes.sounds import encoded, written
 from tests.watchdog import watched
@@ -245,6 +246,20 @@ async def test_a_client_that_vanishes_in_its_upload_costs_nothing() -> None:
         await writer.wait_closed()
         assert (await client.post("/human", json=ECHO)).status == 200
         assert not stage.reals[sid].playing
+
+
+async def test_uploads_at_once_are_bounded() -> None:
+    async with serving() as (client, stage):
+        await connect(client)
+        stage.services.uploads = UPLOADS_MAX
+        form = aiohttp.FormData()
+        form.add_field("file", io.BytesIO(WAV), filename="a.wav")
+        await refused(await client.post("/humanaudio", data=form), 429, "being uploaded")
+        stage.services.uploads = 0
+        form = aiohttp.FormData()
+        form.add_field("file", io.BytesIO(b"nonsense"), filename="a.wav")
+        await refused(await client.post("/humanaudio", data=form), 422, "not audio")
+        assert stage.services.uploads == 0
 
 
 async def test_the_loop_is_never_held_by_an_upload() -> None:

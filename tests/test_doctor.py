@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+import checks
 import doctor
+from checks import Finding
 from config import Settings
-from doctor import Finding
 
 OK = Finding("One", "ok", "there", "有")
 NOTE = Finding("Two", "note", "not there", "没有", "get it")
@@ -62,31 +63,44 @@ def taken_port() -> Iterator[int]:
 
 
 def test_a_port_that_is_taken_is_missing(taken_port: int) -> None:
-    found = doctor.port(Settings(listenport=taken_port))
+    found = checks.port(Settings(listenport=taken_port))
     assert found.state == "missing" and str(taken_port) in found.en and "--listenport" in found.fix
-    assert doctor.port(Settings(listenport=0)).state == "ok"
+    assert checks.port(Settings(listenport=0)).state == "ok"
 
 
 def test_this_machine() -> None:
-    assert doctor.python().state == "ok"
-    assert doctor.packages().state == "ok"
-    assert doctor.udp().state == "ok"
-    assert doctor.gpu().state == "note"
+    assert checks.python().state == "ok"
+    assert checks.packages().state == "ok"
+    assert checks.udp().state == "ok"
+    assert checks.gpu().state == "note"
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "PACKAGES", ("aiohttp", "no_such_package"))
-    found = doctor.packages()
+    monkeypatch.setattr(checks, "PACKAGES", ("aiohttp", "no_such_package"))
+    found = checks.packages()
     assert found.state == "missing" and "no_such_package" in found.en and "aiohttp" not in found.en
 
 
 def test_an_avatar_that_is_not_there_is_missing() -> None:
-    found = doctor.avatars(Settings(avatar_id="nobody"))
+    found = checks.avatars(Settings(avatar_id="nobody"))
     assert found.state == "missing" and "nobody" in found.en and "nobody" in found.zh
 
 
 def test_chat_and_https_are_hints() -> None:
-    assert doctor.chat(Settings()).state == "note" and "--llm_base_url" in doctor.chat(Settings()).fix
-    assert doctor.chat(Settings(llm_base_url="http://h/v1", llm_model="m")).state == "ok"
-    assert doctor.microphone(Settings()).state == "ok"
-    assert doctor.microphone(Settings(host="0.0.0.0", insecure=True)).state == "note"
+    assert checks.chat(Settings()).state == "note" and "--llm_base_url" in checks.chat(Settings()).fix
+    assert checks.chat(Settings(llm_base_url="http://h/v1", llm_model="m")).state == "ok"
+    assert checks.microphone(Settings()).state == "ok"
+    assert checks.microphone(Settings(host="0.0.0.0", insecure=True)).state == "note"
+
+
+def test_weights_are_counted_group_by_group_with_their_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    import weights
+
+    rows: dict[str, dict[str, object]] = {
+        "a": {"files": 2, "present": 2, "bytes": 3_000_000, "command": "pull a"},
+        "b": {"files": 2, "present": 1, "bytes": 5_000_000, "command": "pull b"},
+    }
+    monkeypatch.setattr(weights, "weights_list", lambda: rows)
+    there, partly = checks.weights()
+    assert (there.state, there.fix) == ("ok", "")
+    assert (partly.state, partly.fix) == ("note", "pull b") and "1 of 2" in partly.en and "5 MB" in partly.en

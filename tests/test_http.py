@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+import server.events
 from config import Settings
 from configload import example
 from server.admin import ice_servers
@@ -182,6 +183,20 @@ async def test_events_come_in_livetalkings_shape_with_ours_beside_it() -> None:
         assert (start["status"], start["text"], start["event"], start["turn"]) == ("start", "你好", "speech.started", 0)
         assert "status" not in word and word["event"] == "word"
         assert end["status"] == "end" and abs(end["time"] - time.time()) < 5
+        response.close()
+
+
+async def test_a_quiet_stream_stays_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.events, "HEARTBEAT_S", 0.02)
+    async with serving() as (client, stage):
+        sid = await connect(client)
+        response = await client.get(f"/sse?sessionid={sid}")
+        async with asyncio.timeout(5):
+            beats = 0
+            while beats < 3:
+                beats += await response.content.readline() == b": alive\n"
+        stage.reals[sid].hear("speech.started", text="still here")
+        assert (await events_of(response, 1))[0]["text"] == "still here"
         response.close()
 
 
