@@ -235,13 +235,29 @@ OFFER = "\r\n".join([
     "a=candidate:1 1 udp 2122260223 1f0c3a7e-9a5e-4a51-9c1e-0d3f5a6b7c8d.local 50000 typ host",
     "a=candidate:2 1 udp 2122260222 192.0.2.4 50001 typ host",
     "a=fingerprint:sha-256 .local",
+    "a=end-of-candidates",
     "",
 ])  # fmt: skip
 
 
+def test_an_offer_without_mdns_candidates_stays_as_it_is() -> None:
+    plain = without_mdns(OFFER) + "a=end-of-candidates\r\n"
+    assert without_mdns(plain) == plain
+
+
+async def test_aioice_still_gives_up_on_an_empty_complete_list() -> None:
+    connection = Connection(ice_controlling=False)
+    connection.remote_username, connection.remote_password = "abcd", "x" * 22
+    await connection.gather_candidates()
+    await connection.add_remote_candidate(None)
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(connection.connect(), 2)
+    await connection.close()
+
+
 def test_only_mdns_candidates_are_dropped() -> None:
     kept = without_mdns(OFFER)
-    assert kept.splitlines() == [line for line in OFFER.splitlines() if "50000" not in line]
+    assert kept.splitlines() == [OFFER.splitlines()[k] for k in (0, 2, 3)]
     assert kept.endswith("\r\n")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import av
 import pytest
+from aiortc import RTCSessionDescription
 from aiortc.rtp import RTCP_PSFB_APP, RtcpPsfbPacket, pack_remb_fci
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,6 +114,17 @@ async def test_vp8_where_the_client_has_no_h264() -> None:
     assert "H264" not in answer
     assert pair.session.codec_name == "vp8"
     await pair.aclose()
+
+
+async def test_client_that_hides_its_addresses_connects(pair: Pair) -> None:
+    """Firefox and Chromium offer only `.local` names until the page may use a microphone."""
+    offer = await pair.viewer.offer()
+    hidden = re.sub(r"(a=candidate:\S+ 1 udp \d+) \S+", r"\1 5f1c7bd8-7a7e-4a0e-8a4a-000000000000.local", offer)
+    assert ".local" in hidden
+    assert "a=end-of-candidates" in hidden
+    sdp, type_ = await pair.session.answer(hidden, "offer")
+    await pair.viewer.pc.setRemoteDescription(RTCSessionDescription(sdp, type_))
+    await pair.viewer.picture()
 
 
 async def test_sound_only_costs_no_encoding() -> None:

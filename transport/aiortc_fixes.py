@@ -251,8 +251,13 @@ def without_mdns(sdp: str) -> str:
 
     aioice 0.13.0 resolves such names by multicast before `setRemoteDescription` returns: 1.0 s where nobody answers, as
     in most networks a server stands in. The browser's own checks reveal its address anyway (peer-reflexive candidates).
+    For these to be waited for, the list must not be called complete: aioice gives up at once on an empty list that is.
     """
-    return "".join(line for line in sdp.splitlines(keepends=True) if not _is_mdns_candidate(line))
+    lines = sdp.splitlines(keepends=True)
+    kept = [line for line in lines if not _is_mdns_candidate(line)]
+    if len(kept) < len(lines):
+        kept = [line for line in kept if line.strip() != "a=end-of-candidates"]
+    return "".join(kept)
 
 
 def _is_mdns_candidate(line: str) -> bool:
