@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import hibari.tts
 import numpy as np
@@ -19,8 +19,11 @@ from errors import EngineError
 from media import Pcm
 from tts.base import Sound, Voice, Word
 from tts.kokoronet import MAX_PHONEMES, SAMPLE_RATE_HZ, STYLE_SIZE, KokoroNetwork
-from tts.phonemes import PUNCTUATION, TONES, Speller, Spelling, chunks
+from tts.phonemes import PUNCTUATION, TONES, Spelling, chunks
 from tts.worker import Worker
+
+if TYPE_CHECKING:
+    from tts.speller import Speller
 
 T = TypeVar("T")
 
@@ -140,6 +143,8 @@ class KokoroEngine:
     def _spell(self, clause: str, voice: Voice, language: str, hurry: bool) -> list[list[Spelling]]:
         """In the worker: the clause's chunks of phonemes."""
         if self._speller is None:
+            from tts.speller import Speller
+
             self._speller = Speller(self._models.parent / ".cache")
         spellings = self._speller.spell(clause, language, british=voice.id.startswith("kokoro:b"))
         return chunks(spellings, LONGEST_CHUNK_S, FIRST_CHUNK_S if hurry else None)
