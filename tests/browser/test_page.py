@@ -244,6 +244,28 @@ async def test_an_unreachable_server_is_named_and_waited_for(fake: Fake, open_pa
     await expect(page.locator(TROUBLE)).to_have_count(0)
 
 
+async def test_comes_back_with_the_network(fake: Fake, open_page: OpenPage) -> None:
+    page = await open_page(fake.base)
+    await page.context.set_offline(True)
+    await fake.drop()
+    await expect(page.locator(TROUBLE)).to_have_attribute("data-trouble", "offline")
+    await expect(page.locator(STATUS)).to_have_text("Offline")
+    await page.context.set_offline(False)
+    await page.locator(f"{STATUS}[data-phase=live]").wait_for()
+
+
+async def test_a_session_the_server_has_forgotten_is_replaced(fake: Fake, open_page: OpenPage) -> None:
+    page = await open_page(fake.base)
+    await page.route("**/human", lambda route: route.fulfill(status=404, json={"code": -1, "msg": "session not found"}))
+    await say(page, "Hello.")
+    await expect(page.locator(PROBLEM)).to_contain_text("session not found")
+    await page.unroute("**/human")
+    await page.locator(f"{STATUS}[data-phase=live]").wait_for()
+    assert len(await fake.seen("/offer")) == 2
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.locator(LINES)).to_have_attribute("data-state", "said")
+
+
 async def test_another_presenter_and_voice(fake: Fake, open_page: OpenPage) -> None:
     page = await open_page(fake.base)
     await page.get_by_role("combobox", name="Voice").select_option("kokoro:zf_xiaobei")

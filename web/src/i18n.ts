@@ -108,7 +108,7 @@ const en = {
   } satisfies Record<Trouble, TroubleWords>,
   stats: {
     fps: "Frame rate", size: "Picture", bitrate: "Bit rate", rtt: "Round trip", buffer: "Jitter buffer",
-    lost: "Packets lost", offset: "Sound vs. picture", codec: "Codec", path: "Path", freezes: "Freezes",
+    lost: "Packets lost", offset: "Sound ahead by", codec: "Codec", path: "Path", freezes: "Freezes",
     estimated: "estimated", waiting: "measuring…",
   },
 };
@@ -205,7 +205,7 @@ const zh: Words = {
   },
   stats: {
     fps: "帧率", size: "画面", bitrate: "码率", rtt: "往返时延", buffer: "抖动缓冲",
-    lost: "丢包", offset: "音画差", codec: "编码", path: "路径", freezes: "卡顿",
+    lost: "丢包", offset: "声音超前", codec: "编码", path: "路径", freezes: "卡顿",
     estimated: "估算", waiting: "测量中……",
   },
 };

@@ -13,7 +13,7 @@ export interface Figures {
   /** Of all packets, 0..100. */
   lostPercent: number;
   freezes?: number;
-  /** How far the sound is ahead of the picture, from the sender's clock on what is being played. Positive: sound ahead. */
+  /** How far the sound is ahead of the picture, from the sender's clock on what is being played. Negative: behind. */
   offsetMs?: number;
   codec?: string;
   /** `udp host` and the like. */

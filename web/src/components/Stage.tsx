@@ -5,8 +5,8 @@ import { type ReactNode, type RefObject, useEffect, useRef, useState } from "rea
 import type { Player } from "../hooks/use-player";
 import type { Words } from "../i18n";
 import type { LinkState } from "../link-state";
-import { Backdrop } from "./Backdrop";
 import { Icon } from "./Icon";
+import { Wings } from "./Wings";
 
 interface Props {
   stage: RefObject<HTMLElement | null>;
@@ -34,11 +34,9 @@ export function Stage({ stage, player, link, poster, words, children }: Props) {
       data-still={visible && link.phase !== "live"}
       style={{ "--ratio": ratio }}
     >
-      <Backdrop video={player.video} poster={picture} live={visible} posterShown={posterShown} />
       {poster !== undefined && (
         <img className="picture poster" ref={picture} src={poster} alt="" data-loaded={posterShown} onLoad={() => setLoaded(poster)} />
       )}
-      {!visible && <div className="shimmer" data-busy={link.phase === "connecting"} aria-hidden="true" />}
       <video
         className="picture video"
         ref={player.video}
@@ -47,6 +45,8 @@ export function Stage({ stage, player, link, poster, words, children }: Props) {
         aria-label={words.presenterPicture}
         onResize={(event) => setRatio(event.currentTarget.videoWidth / event.currentTarget.videoHeight || 1)}
       />
+      <Wings video={player.video} poster={picture} live={visible} posterShown={posterShown} />
+      {!visible && <div className="shimmer" data-busy={link.phase === "connecting"} aria-hidden="true" />}
       {!visible && link.phase === "connecting" && link.trouble === undefined && <p className="meeting">{words.meeting}</p>}
       {children}
       {player.blocked && link.phase === "live" && (

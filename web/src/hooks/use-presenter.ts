@@ -2,7 +2,7 @@
 
 import { useCallback, useEffect, useReducer, useState, useSyncExternalStore } from "react";
 
-import type { Api } from "../api";
+import { type Api, ApiError } from "../api";
 import { type Conversation, EMPTY, reduceConversation } from "../conversation";
 import type { Link } from "../link";
 import type { LinkState } from "../link-state";
@@ -31,7 +31,12 @@ function captionReducer(caption: Caption, action: CaptionAction): Caption {
 
 /** Reads an error as a sentence: the server's own, or `silent` when it gave none. */
 function sentence(error: unknown, silent: string): string {
-  return error instanceof Error && !("status" in error && error.status === 0) ? error.message : silent;
+  return error instanceof ApiError && error.status !== 0 ? error.message : silent;
+}
+
+/** The server has ended this session, which the media may not have shown yet. */
+function isGone(error: unknown): boolean {
+  return error instanceof ApiError && error.status === 404;
 }
 
 export function usePresenter(api: Api, link: Link, silentServer: string, failedSpeech: string): Presenter {
@@ -71,10 +76,11 @@ export function usePresenter(api: Api, link: Link, silentServer: string, failedS
       } catch (error) {
         tell({ type: "refused", text });
         setProblem(sentence(error, silentServer));
+        if (isGone(error)) link.connect();
         return false;
       }
     },
-    [api, sessionid, silentServer],
+    [api, link, sessionid, silentServer],
   );
   const play = useCallback(
     async (file: File, onProgress: (part: number) => void, signal: AbortSignal) => {
@@ -85,9 +91,10 @@ export function usePresenter(api: Api, link: Link, silentServer: string, failedS
         tell({ type: "sent", kind: "audio", text: file.name });
       } catch (error) {
         if (!signal.aborted) setProblem(sentence(error, silentServer));
+        if (isGone(error)) link.connect();
       }
     },
-    [api, sessionid, silentServer],
+    [api, link, sessionid, silentServer],
   );
   const stop = useCallback(() => {
     if (sessionid === undefined) return;
