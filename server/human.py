@@ -25,7 +25,7 @@ TAG = "presenter"
 
 def clean(text: object) -> object:
     """Without control, private and unassigned characters, which no voice can say; line breaks and tabs stay."""
-    if not isinstance(text, str):
+    if not isinstance(text, str) or len(text) > TEXT_CHARACTERS_MAX:  # refused next; a megabyte would hold the loop
         return text
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs", "Co", "Cn")).strip()
 

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ValidationError
 from errors import BadRequest, TooLarge, VisageError
 
 JSON_BYTES_MAX = 1 << 20
+JSON_BRACKETS_MAX, JSON_COMMAS_MAX = 8_000, 20_000
+"""Parsing holds the event loop, and in a thread the interpreter: a megabyte of empty lists for half a second. Counted in
+the raw bytes, strings included, and well above what the longest allowed text can hold."""
 JSON_DEPTH_MAX = 16
 BODY_TIMEOUT_S = 20.0
 SHOWN_CHARACTERS = 60
@@ -29,6 +32,8 @@ async def read_json(request: web.Request) -> dict[str, Any]:
     body = await read_body(request, JSON_BYTES_MAX)
     if not body.strip():
         raise BadRequest("the body is empty; it must be a JSON object")
+    if body.count(b"[") + body.count(b"{") > JSON_BRACKETS_MAX or body.count(b",") > JSON_COMMAS_MAX:
+        raise BadRequest("the body holds more lists, objects or values than any request needs")
     try:
         value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
@@ -112,9 +117,13 @@ def _refusal(error: ValidationError) -> VisageError:
 
 
 def shown(value: Any) -> str:
-    """`value` as JSON, short enough for a message."""
-    try:
-        text = json.dumps(value, ensure_ascii=False, default=lambda item: type(item).__name__)
-    except (ValueError, RecursionError):
-        text = type(value).__name__
+    """`value` as JSON, short enough for a message; of a list or an object only how much it holds."""
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, dict):
+        return f"an object of {len(value)}"
+    if isinstance(value, str):
+        text = json.dumps(value[:SHOWN_CHARACTERS], ensure_ascii=False)
+        return text if len(value) <= SHOWN_CHARACTERS else f'{text[:-1]}..."'
+    text = json.dumps(value, default=lambda item: type(item).__name__)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."

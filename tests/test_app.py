@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import aioice.ice
+import av
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
@@ -54,7 +55,7 @@ async def test_a_visitor_comes_is_recorded_and_goes(monkeypatch: pytest.MonkeyPa
         await pc.setRemoteDescription(RTCSessionDescription(answer["sdp"], answer["type"]))
         video = pc.getReceivers()[0].track
         picture = await asyncio.wait_for(video.recv(), PATIENCE_S)
-        assert picture.width == 512
+        assert isinstance(picture, av.VideoFrame) and picture.width == 512
         for kind in ("start_record", "end_record"):
             response = await client.post("/record", json={"sessionid": sid, "type": kind})
             assert response.status == 200, await response.text()

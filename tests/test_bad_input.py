@@ -27,7 +27,8 @@ JSON_BODIES: list[tuple[str, bytes, int, str]] = [
     ("/human", b'"text"', 400, "str"),
     ("/human", b"\xff\xfe{}", 400, "UTF-8"),
     ("/human", b'{"type": "echo", "text": NaN}', 400, "NaN"),
-    ("/human", b'{"text":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "nested"),
+    ("/human", b'{"text":' + b"[" * 100_000 + b"]" * 100_000 + b"}", 400, "more lists"),
+    ("/human", b'{"text":' + b"[" * 7_000 + b"]" * 7_000 + b"}", 400, "nested"),
     ("/human", b'{"text":' + b"[" * 30 + b"]" * 30 + b"}", 400, "nested"),
     ("/human", b'{"n": ' + b"9" * 5_000 + b"}", 400, "JSON"),
     ("/human", b'{"type": "echo", "text": "\\ud800"}', 400, "surrogate"),
@@ -246,6 +247,28 @@ async def test_a_client_that_vanishes_in_its_upload_costs_nothing() -> None:
         await writer.wait_closed()
         assert (await client.post("/human", json=ECHO)).status == 200
         assert not stage.reals[sid].playing
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"text":[' + b"0," * 500_000 + b"0]}",
+        b'{"text":"' + b"a" * 1_000_000 + b'"}',
+        b'{"text":"' + b"\\u4f60" * 170_000 + b'"}',
+        b'{"sessionid":"' + b"1" * 1_000_000 + b'"}',
+        b"{" + b'"a":[' + b"[]," * 300_000 + b"0]}",
+        b'{"a":' + b"1" * 1_000_000 + b"}",
+    ],
+    ids=["numbers", "letters", "escapes", "id", "lists", "digits"],
+)
+async def test_the_loop_is_never_held_by_a_body(body: bytes) -> None:
+    async with serving() as (client, _):
+        await connect(client)
+        async with watched() as watchdog:
+            response = await client.post("/human", data=io.BytesIO(body))
+            assert response.status in (400, 413)
+            assert len(await response.read()) < 500
+        assert watchdog.blocks(0.05) == []
 
 
 async def test_uploads_at_once_are_bounded() -> None:
