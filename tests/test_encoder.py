@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from av.audio.codeccontext import AudioCodecContext
 from av.video.codeccontext import VideoCodecContext
+from numpy.typing import NDArray
 
 from media import I420, SAMPLE_RATE_HZ, SILENCE
-from tests.fakes.real import picture
+from tests.fakes.real import picture, tone
 from transport.encoder import (
     AUDIO_CLOCK_HZ,
     AUDIO_TICKS_PER_FRAME,
@@ -151,12 +152,17 @@ def test_full_hd_portrait_opens() -> None:
     assert encoder.encode(picture(1080, 1920), 0) is not None
 
 
-def test_opus_time_stamps_are_those_of_the_sound() -> None:
-    """A click goes in at a known time; it comes out where the packets' own time stamps say."""
-    encoder = OpusEncoder()
+def opus_decoder() -> AudioCodecContext:
     decoder = av.CodecContext.create("libopus", "r")
     assert isinstance(decoder, AudioCodecContext)
     decoder.sample_rate, decoder.layout, decoder.format = AUDIO_CLOCK_HZ, av.AudioLayout("mono"), av.AudioFormat("s16")
+    return decoder
+
+
+def test_opus_time_stamps_are_those_of_the_sound() -> None:
+    """A click goes in at a known time; it comes out where the packets' own time stamps say."""
+    encoder = OpusEncoder()
+    decoder = opus_decoder()
     burst = SILENCE.copy()
     n = np.arange(160)
     burst[160:] = 0.8 * np.sin(2 * np.pi * 1000 * n / SAMPLE_RATE_HZ) * np.hanning(160)
@@ -173,6 +179,27 @@ def test_opus_time_stamps_are_those_of_the_sound() -> None:
     assert first_pts < 0
     centre_s = (np.sum(np.arange(len(heard)) * heard) / heard.sum() + first_pts) / AUDIO_CLOCK_HZ
     assert centre_s == pytest.approx(25 * 0.02 + 0.015, abs=0.001)
+
+
+def test_repeated_silence_sounds_as_if_it_was_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    voice = tone(20)
+    script = [*voice, *[SILENCE] * 200, *voice]
+
+    def heard() -> tuple[NDArray[np.float32], int]:
+        encoder, decoder = OpusEncoder(), opus_decoder()
+        packets = [encoder.encode(pcm, tick) for tick, pcm in enumerate(script)]
+        frames = [f for p in packets if p is not None for f in decoder.decode(av.Packet(bytes(p)))]
+        return np.concatenate([f.to_ndarray().reshape(-1) for f in frames]).astype(np.float32), encoder._fed
+
+    saving, fed = heard()
+    monkeypatch.setattr("transport.encoder.SILENCE_SETTLED_FRAMES", 10**9)
+    plain, fed_all = heard()
+    assert (fed, fed_all) == (90, 240)
+    quiet = slice(40 * 960, 219 * 960)
+    assert np.abs(saving[quiet]).max() <= max(1, np.abs(plain[quiet]).max()), "16-bit steps"
+    again = slice(221 * 960, None)
+    difference = saving[again] - plain[again]
+    assert np.sqrt(np.mean(difference**2)) < 0.02 * np.sqrt(np.mean(plain[again] ** 2))
 
 
 def test_opus_jumps_with_the_clock() -> None:

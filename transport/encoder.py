@@ -29,6 +29,7 @@ AUDIO_TIME_BASE = fractions.Fraction(1, AUDIO_CLOCK_HZ)
 BITS_PER_PIXEL_S = 3.8  # 1 Mbps for 512x512 at 25 fps: PSNR-Y 41.7 dB with superfast on a talking portrait
 BITRATE_FLOOR_BPS = 150_000
 OPUS_BITRATE_BPS = 32_000
+SILENCE_SETTLED_FRAMES = SPEECH_FRAMES_PER_S  # 1 s: the encoder has forgotten what was said
 GOP_PICTURES = 3000  # two minutes: key frames come when asked for, not by the clock
 KEYFRAME_INTERVAL_MIN_S = 0.3  # a receiver that loses packets asks again and again; one answer covers them all
 LEVEL_31_MACROBLOCKS = 3600  # MaxFS of H.264 level 3.1, the level offered in SDP (H.264 table A-1)
@@ -206,6 +207,9 @@ class OpusEncoder:
     `voip` looks ahead 6.5 ms (2.5 ms for `lowdelay`) and in exchange has SILK, which sounds better for speech at 32
     kbps, and in-band error correction. The look-ahead costs no lip sync: packets carry the time of the sound they
     decode to, so the first PTS is negative, exactly as FFmpeg reports it.
+
+    After a second of digital silence the last packet is sent again and again instead of encoding: a listener hears no
+    difference, and an idle session saves two thirds of what its sound costs.
     """
 
     def __init__(self, bitrate_bps: int = OPUS_BITRATE_BPS) -> None:
@@ -220,15 +224,22 @@ class OpusEncoder:
         context.open()
         self._codec = context
         self._fed = 0
+        self._silent_frames = 0
+        self._data = b""
         self._lookahead: int | None = None
-
-    @property
-    def extradata(self) -> bytes:
-        """The OpusHead that a container wants (RFC 7845 section 5.1)."""
-        return self._codec.extradata or b""
 
     def encode(self, pcm: Pcm, tick: int) -> Packet | None:
         """Compress the 20 ms of clock tick `tick`; PTS in 1/48000 s is `tick * 960` less the encoder's look-ahead."""
+        self._silent_frames = self._silent_frames + 1 if not pcm.any() else 0
+        if self._silent_frames <= SILENCE_SETTLED_FRAMES and not self._compress(pcm):
+            return None
+        packet = av.Packet(self._data)
+        packet.pts = packet.dts = tick * AUDIO_TICKS_PER_FRAME - (self._lookahead or 0)
+        packet.time_base = AUDIO_TIME_BASE
+        return packet
+
+    def _compress(self, pcm: Pcm) -> bool:
+        """Leave the compressed frame in `_data`; False while the encoder has nothing to give."""
         frame = av.AudioFrame.from_ndarray(pcm.reshape(1, -1), format="flt", layout="mono")
         frame.sample_rate = SAMPLE_RATE_HZ
         frame.time_base = fractions.Fraction(1, SAMPLE_RATE_HZ)
@@ -236,10 +247,8 @@ class OpusEncoder:
         self._fed += 1
         packets = self._codec.encode(frame)
         if not packets:
-            return None
-        packet = packets[0]
+            return False
         if self._lookahead is None:
-            self._lookahead = -(packet.pts or 0) * AUDIO_CLOCK_HZ // SAMPLE_RATE_HZ
-        packet.pts = packet.dts = tick * AUDIO_TICKS_PER_FRAME - self._lookahead
-        packet.time_base = AUDIO_TIME_BASE
-        return packet
+            self._lookahead = -(packets[0].pts or 0) * AUDIO_CLOCK_HZ // SAMPLE_RATE_HZ
+        self._data = bytes(packets[0])
+        return True
