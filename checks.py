@@ -142,8 +142,8 @@ def weights() -> Iterator[Finding]:
 
 def speech(settings: Settings) -> Iterator[Finding]:
     """The engines of the speech chain; one that works is enough."""
+    from litehouse import ChainSettings
     from ttsreal import build_chain
-    from wiring import ChainSettings
 
     try:
         chain = build_chain(ChainSettings(",".join(settings.tts), None))

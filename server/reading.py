@@ -13,8 +13,8 @@ from errors import BadRequest, TooLarge, VisageError
 
 JSON_BYTES_MAX = 1 << 20
 JSON_BRACKETS_MAX, JSON_COMMAS_MAX = 8_000, 20_000
-"""Parsing holds the event loop, and in a thread the interpreter: a megabyte of empty lists for half a second. Counted in
-the raw bytes, strings included, and well above what the longest allowed text can hold."""
+"""Parsing holds the event loop, and in a thread the interpreter: a megabyte of empty lists for half a second.
+Counted in the raw bytes, strings included, and well above what the longest allowed text can hold."""
 JSON_DEPTH_MAX = 16
 BODY_TIMEOUT_S = 20.0
 SHOWN_CHARACTERS = 60

@@ -1,0 +1,91 @@
+"""`House`: what all sessions share, for one kind of lip engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from config import Settings
+from engines.testcard import TestcardReal
+from server.endpoint import AvatarCard
+from session import Built, Wish
+from tts.base import Voice
+from webrtc import PeerSession, RtcOptions
+
+
+class House(Protocol):
+    """What all sessions share."""
+
+    async def start(self) -> None:
+        """Load what the first session needs, so that it need not wait."""
+        ...
+
+    async def build(self, sessionid: str, wish: Wish, on_closed: Callable[[], None]) -> Built:
+        """One session for `SessionManager`."""
+        ...
+
+    def cards(self) -> Sequence[AvatarCard]:
+        """What clients are told of the avatars."""
+        ...
+
+    def voices(self) -> Sequence[Voice]:
+        """The voices that can be used now."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Facts about the engines."""
+        ...
+
+    def not_ready(self) -> str | None:
+        """None once a session can be opened, else why not."""
+        ...
+
+    async def aclose(self) -> None:
+        """Free everything."""
+        ...
+
+
+def rtc_options(settings: Settings) -> RtcOptions:
+    """How this server meets its clients."""
+    return RtcOptions(
+        public_address=settings.public_address or None,
+        udp_port_range=settings.udp_range,
+        video_bitrate_bps=settings.video_bitrate,
+    )
+
+
+class TestcardHouse:
+    """Sessions that show the test card: marks in picture and sound, for measuring."""
+
+    __test__ = False  # not a test, whatever its name
+
+    def __init__(self, settings: Settings) -> None:
+        self._rtc = rtc_options(settings)
+
+    async def start(self) -> None:
+        """Nothing has to be loaded."""
+
+    async def build(self, sessionid: str, wish: Wish, on_closed: Callable[[], None]) -> Built:
+        """One session."""
+        real = TestcardReal(sessionid)
+        peer = PeerSession(real, self._rtc, lambda _: on_closed())
+        return Built(real, peer, "testcard", record=peer.record)
+
+    def cards(self) -> Sequence[AvatarCard]:
+        """There are none to choose from."""
+        return ()
+
+    def voices(self) -> Sequence[Voice]:
+        """The test card cannot speak."""
+        return ()
+
+    def describe(self) -> dict[str, Any]:
+        """Facts."""
+        return {"lips": {"engine": "testcard"}}
+
+    def not_ready(self) -> str | None:
+        """It is always ready."""
+        return None
+
+    async def aclose(self) -> None:
+        """It holds nothing."""

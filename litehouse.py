@@ -1,0 +1,182 @@
+"""`LiteHouse`: what all sessions of the lite engine share: its scheduler, the voices, the loaded avatars."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from actions import Action, load_actions
+from avatar import Avatar, avatar_directory, list_avatars
+from config import ConfigError, Settings
+from engines.scheduler import Scheduler
+from errors import BadRequest, Unavailable
+from house import rtc_options
+from litereal import LiteEngine, LiteReal
+from server.endpoint import AvatarCard
+from session import Built, Wish
+from tts.base import Voice
+from ttsreal import BaseTTS, Chain, build_chain
+from webrtc import PeerSession
+
+log = logging.getLogger(__name__)
+
+AVATARS = Path(__file__).parent / "data" / "avatars"
+
+
+@dataclasses.dataclass(slots=True)
+class ChainSettings:
+    """What `build_chain` reads."""
+
+    tts: str
+    REF_FILE: str | None
+
+
+class LiteHouse:
+    """Made on the event loop; `start` before the first session, `aclose` after the last."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.engine = LiteEngine(settings.batch_size)
+        self.scheduler = Scheduler(self.engine)
+        self.chain: Chain = build_chain(ChainSettings(",".join(settings.tts), settings.ref_file or None))
+        self._avatars: dict[str, Avatar] = {}
+        self._actions: dict[str, dict[int, Action]] = {}
+        """By avatar: the actions of `--customvideo_config`, loaded once and shared."""
+        self._default = settings.avatar_id
+        self._loading = asyncio.Lock()
+        self._warming: asyncio.Task[None] | None = None
+        self._rtc = rtc_options(settings)
+
+    async def start(self) -> None:
+        """Load what the first session needs, so that it need not wait.
+
+        Raises:
+            ConfigError: `--REF_FILE` or `--customvideo_config` names what is not there.
+            NotFound: `--avatar_id` does.
+            Unavailable: there is no avatar at all.
+        """
+        self.scheduler.start()
+        if not self._default:
+            infos = await asyncio.to_thread(list_avatars, AVATARS)
+            if not infos:
+                raise Unavailable("there is no avatar under data/avatars: restore it from the repository")
+            self._default = infos[0].id
+        avatar = await self.avatar("")
+        try:
+            await self.actions("", avatar)
+        except (OSError, BadRequest) as error:
+            raise ConfigError(f"customvideo_config {self.settings.customvideo_config}: {error}") from error
+        self._check_voice()
+        # She can be seen and heard repeating recordings while her voices are loaded; the first sentence waits for them.
+        self._warming = asyncio.create_task(self.chain.warm_up(), name="voices warm up")
+
+    def _check_voice(self) -> None:
+        """Refuse a default voice that no engine has; the network engine learns its voices later."""
+        name, voices = self.settings.ref_file, self.chain.voices()
+        if not name or self.chain.find_voice(name) is not None or "edge" in self.settings.tts:
+            return
+        some = ", ".join(voice.id for voice in voices[:5]) or "none: see python app.py doctor"
+        raise ConfigError(f"REF_FILE {name!r} is no voice of {', '.join(self.settings.tts)}; there are {some}")
+
+    async def aclose(self) -> None:
+        """End the engine's thread and free the voices."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
+        await asyncio.to_thread(self.scheduler.close)
+        await self.chain.aclose()
+
+    def voices(self) -> Sequence[Voice]:
+        """The voices that can be used now."""
+        return self.chain.voices()
+
+    def cards(self) -> list[AvatarCard]:
+        """What clients are told of the avatars on disk."""
+        return [
+            AvatarCard(
+                id=info.id,
+                names={"en": info.name.en, "zh": info.name.zh},
+                width=info.width,
+                height=info.height,
+                fps=info.fps,
+                licence=info.licence,
+                poster=AVATARS / info.id / info.poster,
+            )
+            for info in list_avatars(AVATARS)
+        ]
+
+    async def avatar(self, avatar_id: str) -> Avatar:
+        """The avatar of that id, or the default one, loaded once.
+
+        Raises:
+            NotFound: there is none of that id.
+            Unprocessable: it is damaged, or the engine cannot draw it.
+        """
+        name = avatar_id or self._default
+        async with self._loading:
+            if name not in self._avatars:
+                self._avatars[name] = await asyncio.to_thread(self._load, name)
+            return self._avatars[name]
+
+    def _load(self, name: str) -> Avatar:
+        avatar = Avatar.load(avatar_directory(AVATARS, name))
+        self.engine.prepare(avatar)
+        return avatar
+
+    async def actions(self, text: str, avatar: Avatar) -> dict[int, Action]:
+        """A session's own custom actions, else those of `--customvideo_config`.
+
+        Raises:
+            BadRequest: not a JSON list.
+            Unprocessable: its files leave the avatar's directory or cannot be read.
+        """
+        if text:
+            return await asyncio.to_thread(_read_actions, text, avatar)
+        if not self.settings.customvideo_config:
+            return {}
+        if avatar.id not in self._actions:
+            config = await asyncio.to_thread(Path(self.settings.customvideo_config).read_text, "utf-8")
+            self._actions[avatar.id] = await asyncio.to_thread(_read_actions, config, avatar)
+        return self._actions[avatar.id]
+
+    async def build(self, sessionid: str, wish: Wish, on_closed: Callable[[], None]) -> Built:
+        """One session for `SessionManager`."""
+        avatar = await self.avatar(wish.avatar)
+        actions = await self.actions(wish.custom_config, avatar)
+        real = build_real(avatar, self.scheduler, self.chain, sessionid, wish, actions)
+        try:
+            peer = PeerSession(real, self._rtc, lambda _: on_closed())
+        except BaseException:
+            await real.aclose()
+            raise
+        return Built(real, peer, avatar.id, tuple(sorted({0, *actions})), record=peer.record)
+
+    def not_ready(self) -> str | None:
+        """None once a session can be opened, else why not."""
+        return None if self._avatars else "the avatar is being loaded"
+
+    def describe(self) -> dict[str, Any]:
+        """Facts about the engines for `/api/admin/config`."""
+        return {"lips": self.engine.describe(), "scheduler": self.scheduler.stats(), "speech": self.chain.describe()}
+
+
+def build_real(
+    avatar: Avatar, scheduler: Scheduler, chain: Chain, sessionid: str, wish: Wish, actions: dict[int, Action]
+) -> LiteReal:
+    """A session's `BaseReal`, with the voice it wished for or the chain's own."""
+    return LiteReal(sessionid, avatar, scheduler, BaseTTS(chain, wish.voice or None), actions=actions)
+
+
+def _read_actions(text: str, avatar: Avatar) -> dict[int, Action]:
+    try:
+        items = json.loads(text)
+    except ValueError as error:
+        raise BadRequest(f"custom actions are not JSON: {error}") from error
+    if not isinstance(items, list):
+        raise BadRequest(f"custom actions must be a JSON list, not {type(items).__name__}")
+    return load_actions(items, avatar.directory, avatar.width, avatar.height)
