@@ -25,7 +25,7 @@ from aiortc import (
 from aiortc.mediastreams import MediaStreamError
 from aiortc.sdp import SessionDescription
 
-from errors import Conflict, Unprocessable
+from errors import Conflict, Unavailable, Unprocessable
 from events import EventBus
 from transport.aiortc_fixes import (
     Feedback,
@@ -109,8 +109,8 @@ class PeerSession:
             The answer's SDP, with every candidate, and its type, always `answer`.
 
         Raises:
-            Unprocessable: the SDP cannot be parsed, is no offer, has no media that this server sends, or no codec in
-            common.
+            Unprocessable: the SDP cannot be parsed, is no offer, wants no media, or has no codec in common.
+            Unavailable: every UDP port of the configured range is taken.
         """
         offer = parse_offer(sdp, type_)
         try:
@@ -118,6 +118,10 @@ class PeerSession:
         except Exception as exc:  # aiortc checks little and fails on an odd offer with whatever it stumbles over
             log.info("session %s: offer refused", self.real.sessionid, exc_info=True)
             raise Unprocessable(f"sdp: the offer cannot be answered: {type(exc).__name__}: {str(exc)[:200]}") from exc
+        if not any(connection.local_candidates for connection in ice_connections(self._pc)):
+            raise Unavailable(
+                f"no UDP port is free for media (configured range: {self.options.udp_port_range or 'any'})"
+            )
         self._spawn(self._watch(), "watch")
         return self._pc.localDescription.sdp, "answer"
 

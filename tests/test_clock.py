@@ -211,6 +211,21 @@ def test_interrupted_by_other_speech() -> None:
     assert np.array_equal(bench.sound(5), new[1])
 
 
+def test_interrupted_while_holding() -> None:
+    """What is said next begins as it is, without the fade-in of a clause that goes on."""
+    bench = Bench()
+    old, new = tone(2), tone(2, 300, 0.4)
+    bench.real.script(bench.real.unit(old[0], old[1]), None, None)
+
+    def barge_in() -> None:
+        bench.real.interrupt()
+        bench.real.script(bench.real.unit(new[0], new[1], final=True))
+
+    bench.time.at(0.11, barge_in)
+    bench.run()
+    assert np.array_equal(bench.sound(6, 7), np.concatenate(new))
+
+
 def test_late_by_up_to_60_ms_catches_up() -> None:
     bench = Bench()
     bench.stall(0.105, 0.055)

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from errors import Unavailable
 from media import SILENCE
 from tests.fakes.real import picture, tone
 from transport.clock import Batch
@@ -80,7 +81,7 @@ def test_a_disk_error_ends_only_the_recording(tmp_path: Path) -> None:
     recorder = Recorder(blocked / "1.mp4", "h264", WIDTH, HEIGHT, encoder.request_keyframe)
     for batch in batches(encoder, 2):
         recorder.put(batch)
-    with pytest.raises(OSError):
+    with pytest.raises(Unavailable, match="1.mp4 failed"):
         recorder.finish().result(10)
     for batch in batches(encoder, 2 * QUEUE_BATCHES, start=2):
         recorder.put(batch)  # neither raises nor fills anything
@@ -89,7 +90,7 @@ def test_a_disk_error_ends_only_the_recording(tmp_path: Path) -> None:
 def test_without_pictures_there_is_an_error_and_no_file(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "1.mp4", "h264", WIDTH, HEIGHT, lambda: None)
     recorder.put(Batch(0, OpusEncoder().encode(SILENCE, 0), None))
-    with pytest.raises(ValueError, match="before a picture came"):
+    with pytest.raises(Unavailable, match="before a picture came"):
         recorder.finish().result(10)
     assert not list(tmp_path.iterdir())
 

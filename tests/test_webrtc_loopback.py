@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import re
+import socket
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 
 import transport.channel
 import webrtc
-from errors import Conflict, Unprocessable
+from errors import Conflict, Unavailable, Unprocessable
 from media import SILENCE, Event, MediaUnit, SpeechFrame, silent_frame
 from tests.fakes.real import FakeReal
 from tests.fakes.viewer import PATIENCE_S, Viewer, lose
@@ -125,6 +126,17 @@ async def test_client_that_hides_its_addresses_connects(pair: Pair) -> None:
     sdp, type_ = await pair.session.answer(hidden, "offer")
     await pair.viewer.pc.setRemoteDescription(RTCSessionDescription(sdp, type_))
     await pair.viewer.picture()
+
+
+async def test_no_free_port_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aioice.ice.get_host_addresses", lambda use_ipv4, use_ipv6: [])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        pair = Pair(options=RtcOptions(udp_port_range=(port, port)))
+        with pytest.raises(Unavailable, match=f"no UDP port is free.*{port}"):
+            await pair.session.answer(await pair.viewer.offer(), "offer")
+        await pair.aclose()
 
 
 async def test_sound_only_costs_no_encoding() -> None:

@@ -61,9 +61,8 @@ def report_media_clock(sender: RTCRtpSender, clock_rate_hz: int, wall_time: Call
                 if wall is not None:
                     ntp = int((wall + NTP_UNIX_S) * (1 << 32))
                     packet.sender_info.ntp_timestamp = ntp
-                    hooked._RTCRtpSender__lsr = (
-                        ntp >> 16
-                    ) & 0xFFFFFFFF  # what receivers echo: round-trip time needs it
+                    # Receivers echo these bits; aiortc measures the round-trip time by them.
+                    hooked._RTCRtpSender__lsr = (ntp >> 16) & 0xFFFFFFFF
         await send_rtcp(packets)
 
     hooked._next_encoded_frame, hooked._send_rtcp = next_encoded_frame, send_reports

@@ -12,6 +12,7 @@ from aiortc import RTCDataChannel
 from events import EventBus
 from media import Event
 
+CHANNELS_MAX = 8
 BUFFER_BYTES = 64 * 1024  # unsent text a slow client may have waiting; beyond it events are dropped
 
 
@@ -31,8 +32,9 @@ class EventChannels:
         self._unsubscribe = events.subscribe(self._played)
 
     def add(self, channel: RTCDataChannel) -> None:
-        """A channel the client opened."""
-        self._channels.append(channel)
+        """A channel the client opened; of very many the first few are served."""
+        if len(self._channels) < CHANNELS_MAX:
+            self._channels.append(channel)
 
     def close(self) -> None:
         """Listen no longer."""

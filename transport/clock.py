@@ -137,6 +137,7 @@ class PlayoutClock:
         self._unit: MediaUnit | None = None
         self._picture: I420 | None = None
         self._last: SpeechFrame | None = None
+        self._heard_turn: int | None = None
         self._recent: collections.deque[tuple[float, int]] = collections.deque(maxlen=RECENT_S * FPS)
         self._keyframe_wanted = False
         self._bitrate_bps: int | None = None
@@ -242,7 +243,8 @@ class PlayoutClock:
             self._last = None
             return self._splice.pause(frame.pcm, resumes=False), None
         self._last = frame
-        if last is not None and last.turn != frame.turn:
+        if frame.turn != self._heard_turn:
+            self._heard_turn = frame.turn
             return self._splice.switch(frame.pcm), frame
         return self._splice.join(frame.pcm), frame
 

@@ -128,8 +128,8 @@ class H264Encoder(_Video):
 
     Superfast is the sweet spot for a talking portrait: at 1 Mbps 41.7 dB for 2.2 ms a 512x512 picture, where ultrafast
     gives 40.0 dB for 1.1 ms and medium 42.4 dB for 16 ms. libx264 follows a changed `bit_rate` without a new key frame
-    only when it was opened with a VBV whose maxrate equals the bit rate, so it is opened at the ceiling and moved down
-    at once.
+    only when it was opened with a VBV whose maxrate equals the bit rate, so it is opened at the highest rate it will
+    have.
     """
 
     codec_name: ClassVar[str] = "h264"

@@ -21,6 +21,7 @@ from typing import Any
 
 import av
 
+from errors import Unavailable
 from media import FPS, SAMPLE_RATE_HZ
 from transport.clock import TICK_S, Batch
 from transport.encoder import (
@@ -46,7 +47,7 @@ class RecordLimits:
     """Where a recording ends by itself."""
 
     seconds: float = 3600.0
-    bytes: int = 2 * 1024**3
+    size_bytes: int = 2 * 1024**3
 
 
 class Recorder:
@@ -109,9 +110,9 @@ class Recorder:
         """End the recording; returns the complete file.
 
         Raises:
-            Exception: what ended the recording before, for example OSError of a full disk.
+            Unavailable: the recording failed, for example on a full disk, or no picture came.
         """
-        return await asyncio.wrap_future(self.finish())
+        return await asyncio.shield(asyncio.wrap_future(self.finish()))  # nobody who waits can cancel the recording
 
     def _run(self) -> None:
         try:
@@ -119,7 +120,7 @@ class Recorder:
             self.done.set_result(self.path)
         except Exception as exc:
             log.exception("recording %s failed", self.path.name)
-            self.done.set_exception(exc)
+            self.done.set_exception(Unavailable(f"recording {self.path.name} failed: {exc}"))
 
     def _write(self) -> None:
         part = self.path.with_name(self.path.name + PART_SUFFIX)
@@ -128,7 +129,7 @@ class Recorder:
             for batch in iter(self._next, None):
                 writer = writer or _Writer(part, self._codec_name, self._size, batch)
                 writer.write(batch)
-                if writer.seconds >= self._limits.seconds or part.stat().st_size >= self._limits.bytes:
+                if writer.seconds >= self._limits.seconds or part.stat().st_size >= self._limits.size_bytes:
                     log.info("recording %s reached its limit", self.path.name)
                     break
         finally:
@@ -137,7 +138,7 @@ class Recorder:
                 writer.close()
                 part.rename(self.path)
         if writer is None:
-            raise ValueError(f"recording {self.path.name}: ended before a picture came")
+            raise ValueError("it ended before a picture came")
 
     def _next(self) -> Batch | None:
         """The next batch, None at the end of the recording."""
@@ -177,9 +178,8 @@ class _Writer:
     def _video_stream(self, codec_name: str, size: tuple[int, int], first: Packet) -> Any:
         if codec_name == "vp8":
             return self._file.add_mux_stream("vp8", rate=FPS, width=size[0], height=size[1])
-        with av.open(
-            io.BytesIO(bytes(first)), format="h264"
-        ) as annex_b:  # its parameter sets become the header of the MP4
+        with av.open(io.BytesIO(bytes(first)), format="h264") as annex_b:
+            # The parameter sets in the key frame become the header of the MP4.
             return self._file.add_stream_from_template(annex_b.streams.video[0])
 
     def _mux(self, packet: Packet, stream: Any, time_base: Any, shift: int, duration: int) -> None:
