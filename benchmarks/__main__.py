@@ -52,11 +52,14 @@ def main() -> int:
     with loopback_candidates():
         for name in given.names or SCENARIOS:
             print(f"== {name}", file=sys.stderr, flush=True)
+            before = machine.Others.now()
             try:
                 found = asyncio.run(SCENARIOS[name](plan))
             except (OSError, RuntimeError, ValueError) as error:  # the other scenarios still run
                 found = [Figure(name, name, "", [], 0, failed=[f"{type(error).__name__}: {error}"])]
+            other_cores = machine.Others.now().cores_since(before)
             for figure in found:
+                figure.other_cores = other_cores
                 print(report.row(figure), file=sys.stderr, flush=True)
             figures += found
             report.write(given.out, where, figures)

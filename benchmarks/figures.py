@@ -22,6 +22,8 @@ class Figure:
     judge: Judge = "p95"
     """`worst` and `p95` must not exceed the bar, in magnitude where offsets have a sign; `least` must reach it."""
     note: str = ""
+    other_cores: float = 0.0
+    """Cores that other work on the machine took meanwhile: figures measured beside it are worse than the product."""
     failed: list[str] = dataclasses.field(default_factory=list)
     """Attempts that gave no value, and why: any of them fails the row."""
 

@@ -23,17 +23,22 @@ Command = Callable[[str], Awaitable[Reply]]
 
 async def start(plan: Plan) -> list[Figure]:
     """From the command to a server that is ready."""
-    ready = []
+    ready, quiet = [], []
     for _ in range(2 if plan.quick else 4):
         with plan.launcher.run() as server:
             ready.append(server.ready_s)
-    return [Figure("start", "start to ready", "s", ready, 6.0, "worst")]
+            quiet.append(server.ready_s + await server.settle())
+    return [
+        Figure("start", "start to ready", "s", ready, 6.0, "worst"),
+        Figure("start", "start to the end of all preparation", "s", quiet),
+    ]
 
 
 async def connect(plan: Plan) -> list[Figure]:
     """From the offer to the first picture, one session after another."""
     figures = []
     with plan.launcher.run() as server:
+        await server.settle()
         async with Api(server.url) as api:
             for kind in CLIENTS:
                 name = {"wire": "last packet of the first picture", "Chromium": "first decoded picture"}[kind]
@@ -94,6 +99,7 @@ async def humanaudio(plan: Plan) -> list[Figure]:
     figures = []
     wav = scenes.recording()
     with plan.launcher.run() as server:
+        await server.settle()
         async with Api(server.url) as api:
             for kind, bar in zip(CLIENTS, (250, 400), strict=True):
                 async with client(kind, server, api) as browser, opened(browser, api) as session:
@@ -119,6 +125,7 @@ async def echo(plan: Plan) -> list[Figure]:
     )
     figures = []
     with plan.launcher.run() as server:
+        await server.settle()
         async with Api(server.url) as api:
             for name, sentence, bar in sentences:
 
@@ -145,6 +152,7 @@ async def interrupt(plan: Plan) -> list[Figure]:
     """From an interruption to silence and to a closed mouth."""
     figures = []
     with plan.launcher.run() as server:
+        await server.settle()
         async with Api(server.url) as api:
             for kind, bars in zip(CLIENTS, ((80, 200), (300, 420)), strict=True):
                 async with client(kind, server, api) as browser, opened(browser, api) as session:

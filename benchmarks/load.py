@@ -56,6 +56,7 @@ async def load(plan: Plan) -> list[Figure]:
     seconds = 10.0 if plan.quick else 30.0
     carried, figures = 0, []
     with plan.launcher.run() as server:
+        await server.settle()
         async with Api(server.url) as api:
             for count in STEPS:
                 seen, delays = await _step(server, count, seconds)
@@ -105,6 +106,7 @@ async def idle(plan: Plan) -> list[Figure]:
     """What a session costs in which nobody speaks."""
     seconds = 10.0 if plan.quick else 30.0
     with plan.launcher.run() as server:
+        await server.settle()
         before = server.usage()
         await asyncio.sleep(seconds)
         empty = before.cores_until(server.usage())
@@ -123,6 +125,7 @@ async def naive(plan: Plan) -> list[Figure]:
     figures = []
     for name, launcher in (("naive aiortc server", other), ("this server", plan.launcher)):
         with launcher.run() as server:
+            await server.settle()
             seen = await crowd.run(server, NAIVE_SESSIONS, seconds)
         note = f"idle pictures, {NAIVE_SESSIONS} sessions, least {min(seen.fps):.2f} fps"
         figures.append(
@@ -136,6 +139,7 @@ async def cycles(plan: Plan) -> list[Figure]:
     """Connect and leave again and again: nothing may stay behind."""
     count = 40 if plan.quick else CYCLES
     with plan.launcher.run() as server:
+        await server.settle()
         async with Api(server.url) as api:
             await _come_and_go(api, CYCLES_WARM_UP)
             before = server.usage()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import importlib.metadata
 import os
@@ -9,6 +10,7 @@ import platform
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,26 @@ def describe(arguments: list[str]) -> dict[str, Any]:
         "chromium": _said([CHROMIUM, "--version"]),
         "packages": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class Others:
+    """CPU time of everything on the machine but this benchmark and what it started, up to a moment."""
+
+    at: float
+    cpu_s: float
+
+    @classmethod
+    def now(cls) -> Others:
+        """Read it when no server and no browser of the benchmark runs: theirs is known once they have ended."""
+        busy = psutil.cpu_times()
+        own = psutil.Process().cpu_times()
+        mine = own.user + own.system + own.children_user + own.children_system
+        return cls(time.monotonic(), busy.user + busy.nice + busy.system + busy.irq + busy.softirq - mine)
+
+    def cores_since(self, earlier: Others) -> float:
+        """Mean number of cores that other work took."""
+        return (self.cpu_s - earlier.cpu_s) / (self.at - earlier.at)
 
 
 def _cpu_model() -> str:

@@ -37,7 +37,7 @@ def row(figure: Figure) -> str:
         measured += f"; {len(figure.failed)} failed: {figure.failed[0]}"
     if figure.note:
         measured += f"; {figure.note}"
-    return f"| {figure.name} | {bar} | {measured} | {VERDICT[figure.passed]} |"
+    return f"| {figure.name} | {bar} | {measured} | {VERDICT[figure.passed]} | {figure.other_cores:.1f} |"
 
 
 def markdown(machine: dict[str, Any], figures: list[Figure]) -> str:
@@ -50,8 +50,8 @@ def markdown(machine: dict[str, Any], figures: list[Figure]) -> str:
         f"{', '.join(map(str, machine['load_average']))}; {machine['system']}, Python {machine['python']}, "
         f"{machine['chromium']}, {packages}.",
         "",
-        "| figure | bar | measured: p50 / p95 (min…max) | reached |",
-        "|---|---|---|---|",
+        "| figure | bar | measured: p50 / p95 (min…max) | reached | cores taken by other work |",
+        "|---|---|---|---|---|",
         *map(row, figures),
     ]
     return "\n".join(lines) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import shlex
@@ -21,6 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 READY_TIMEOUT_S = 90
 STOP_TIMEOUT_S = 20
 MAX_SESSIONS = 64
+SETTLE_STEP_S, SETTLE_TIMEOUT_S = 1.5, 60
+SETTLED_CORES = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,17 @@ class Server:
     pid: int
     ready_s: float
     """From the start of the process to the first 200 of /readyz."""
+
+    async def settle(self) -> float:
+        """Wait until the server has done what it does unasked after its start; seconds waited."""
+        began = before = self.usage()
+        while before.at - began.at < SETTLE_TIMEOUT_S:
+            await asyncio.sleep(SETTLE_STEP_S)
+            now = self.usage()
+            if before.cores_until(now) < SETTLED_CORES:
+                break
+            before = now
+        return before.at - began.at
 
     def usage(self) -> Usage:
         """Of the server's process and all its children."""

@@ -46,6 +46,7 @@ def failed(figure: Figure, reason: str) -> Figure:
 async def sync(plan: Plan) -> list[Figure]:
     """One wire client and one Chromium watch the test card side by side."""
     with plan.launcher.run("--model", "testcard") as server:
+        await server.settle()
         async with Api(server.url) as api, Browser(server.url) as browser:
             wire, viewer = WireSession(api), browser.session()
             async with contextlib.AsyncExitStack() as stack:

@@ -191,7 +191,7 @@ def test_figures_are_held_against_their_bars(values: list[float], judge: str, pa
     bar = 25 if judge == "least" else 40
     figure = Figure("x", "x", "ms", values, bar, judge)  # type: ignore[arg-type]
     assert figure.passed is passed
-    assert row(figure).endswith("| yes |" if passed else "| **no** |")
+    assert ("| yes |" if passed else "| **no** |") in row(figure)
 
 
 def test_a_failed_attempt_fails_its_figure() -> None:
