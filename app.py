@@ -66,6 +66,10 @@ async def serve(settings: Settings) -> None:
     from server.application import make_app
     from wiring import WEB, open_house
 
+    if not settings.on_loopback and not settings.api_key:
+        log.warning(
+            "everyone who reaches %s may use this server (--insecure) / 任何能访问的人都可使用本服务", settings.host
+        )
     async with open_house(settings) as services:
         # A client that hangs up ends its request at once: its event stream is dropped, its half-made session closed.
         runner = web.AppRunner(

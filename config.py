@@ -210,6 +210,23 @@ class Settings(BaseSettings):
                 raise ValueError("must be LOW-HIGH with 1024 <= LOW <= HIGH <= 65535")
         return value
 
+    @field_validator("public_address")
+    @classmethod
+    def _ip_address(cls, value: str) -> str:
+        if value:
+            try:
+                ipaddress.ip_address(value)
+            except ValueError as error:
+                raise ValueError("must be an IP address: names do not belong into ICE candidates") from error
+        return value
+
+    @field_validator("turn")
+    @classmethod
+    def _relay(cls, value: str) -> str:
+        if value and not re.fullmatch(r"(turns?:[^:@\s]+:\S+@|stun:)[^@\s]+", value):
+            raise ValueError("must be turn:USER:PASSWORD@HOST:PORT (or turns:..., or stun:HOST:PORT)")
+        return value
+
     @field_validator("llm_base_url", "tts_server")
     @classmethod
     def _web_address(cls, value: str) -> str:

@@ -36,6 +36,10 @@ class House(Protocol):
         """Facts about the engines."""
         ...
 
+    def figures(self) -> dict[str, float]:
+        """What `/metrics` tells of the engines."""
+        ...
+
     def not_ready(self) -> str | None:
         """None once a session can be opened, else why not."""
         ...
@@ -82,6 +86,10 @@ class TestcardHouse:
     def describe(self) -> dict[str, Any]:
         """Facts."""
         return {"lips": {"engine": "testcard"}}
+
+    def figures(self) -> dict[str, float]:
+        """None."""
+        return {}
 
     def not_ready(self) -> str | None:
         """It is always ready."""

@@ -160,6 +160,16 @@ class LiteHouse:
         """None once a session can be opened, else why not."""
         return None if self._avatars else "the avatar is being loaded"
 
+    def figures(self) -> dict[str, float]:
+        """The scheduler's, for `/metrics`."""
+        stats = self.scheduler.stats()
+        return {
+            "lip_pictures_total": stats["pictures"],
+            "lip_failures_total": stats["failures"],
+            "lip_busy_seconds_total": stats["busy_s"],
+            "lip_latency_seconds": stats["latency_s"],
+        }
+
     def describe(self) -> dict[str, Any]:
         """Facts about the engines for `/api/admin/config`."""
         return {"lips": self.engine.describe(), "scheduler": self.scheduler.stats(), "speech": self.chain.describe()}

@@ -63,6 +63,7 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
             record_dir=RECORDINGS,
             language_model=model,
             describe=house.describe,
+            figures=house.figures,
             not_ready=house.not_ready,
         )
     finally:

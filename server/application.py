@@ -13,6 +13,7 @@ from server.endpoint import SERVICES, Call, Endpoint, Nothing, Services
 from server.middleware import Handler, admit, identify, success
 from server.reading import read_json, understood
 from server.security import check_key
+from sessions import SessionManager
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
     *offer.ENDPOINTS,
@@ -58,12 +59,25 @@ def make_app(services: Services, web_root: Path) -> web.Application:
     return app
 
 
+def playout_figures(sessions: SessionManager) -> dict[str, float]:
+    """How the worst of the open connections fares."""
+    stats = [session.peer.stats() for session in sessions if session.connected]
+    worst = {
+        "playout_fps_min": min((float(one.get("fps") or 0) for one in stats), default=0.0),
+        "playout_late_seconds_max": max((float(one.get("late_max_ms") or 0) / 1000 for one in stats), default=0.0),
+        "playout_loss_ratio_max": max((float(one.get("loss") or 0) for one in stats), default=0.0),
+    }
+    return worst if stats else {}
+
+
 async def _live(app: web.Application) -> AsyncIterator[None]:
     services = app[SERVICES]
     sessions = services.sessions
     services.metrics.watch(
         lambda: len(sessions), lambda: sum(session.speaking for session in sessions), sessions.max_session
     )
+    services.metrics.expose(services.figures)
+    services.metrics.expose(lambda: playout_figures(sessions))
     sessions.start()
     yield
     await sessions.drain(0)

@@ -6,7 +6,7 @@ The dispatcher validates requests by the declaration and `openapi.py` documents 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
@@ -59,6 +59,8 @@ class Services:
     """Facts about the engines for `/api/admin/config`."""
     uploads: int = 0
     """Uploads being received at this moment."""
+    figures: Callable[[], Mapping[str, float]] = dict
+    """Figures of the engines for `/metrics`, by name without its prefix."""
     not_ready: Callable[[], str | None] = lambda: None
     """None once a session can be opened, else why not."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -47,6 +49,25 @@ class Metrics:
         self.speaking.set_function(speaking)
         self.sessions_max.set(limit)
 
+    def expose(self, figures: Callable[[], Mapping[str, float]]) -> None:
+        """Also tell what `figures` returns when asked: names ending in `_total` are counters, others gauges."""
+        self.registry.register(_Figures(figures))
+
     def text(self) -> bytes:
         """The exposition."""
         return generate_latest(self.registry)
+
+
+class _Figures(Collector):
+    """Figures that someone else keeps."""
+
+    def __init__(self, figures: Callable[[], Mapping[str, float]]) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+        for name, value in self._figures().items():
+            text = name.replace("_", " ")
+            if name.endswith("_total"):
+                yield CounterMetricFamily(f"visage_{name}", text.removesuffix(" total"), value=value)
+            else:
+                yield GaugeMetricFamily(f"visage_{name}", text, value=value)

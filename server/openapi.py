@@ -161,6 +161,7 @@ def markdown(endpoints: Sequence[Endpoint[Any]]) -> str:
         operation = made["paths"][endpoint.path][endpoint.method.lower()]
         lines += [f"## {endpoint.method} {endpoint.path}", "", endpoint.en, endpoint.zh, ""]
         lines += _fields(endpoint, made["components"]["schemas"])
+        lines += _answer_fields(endpoint, made["components"]["schemas"])
         failures = ", ".join(code for code in operation["responses"] if code != "200")
         lines += [f"Answers: {_answer_line(endpoint)}. Failures: {failures}.", ""]
     return "\n".join(lines)
@@ -178,11 +179,28 @@ def _fields(endpoint: Endpoint[Any], schemas: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def _answer_fields(endpoint: Endpoint[Any], schemas: dict[str, Any]) -> list[str]:
+    """The fields of the answer's `data`, and of the rows in it."""
+    names = [endpoint.data.__name__] if getattr(endpoint.data, "__name__", "") in schemas else []
+    lines: list[str] = []
+    for name in names:
+        fields = schemas[name].get("properties", {})
+        names += [
+            part["items"]["$ref"].rpartition("/")[2] for part in fields.values() if "$ref" in part.get("items", {})
+        ]
+        lines += [f"| `{name}` | type | meaning |", "|---|---|---|"]
+        lines += [f"| `{key}` | {_type_text(part)} | {part.get('description', '')} |" for key, part in fields.items()]
+        lines.append("")
+    return lines
+
+
 def _type_text(part: dict[str, Any]) -> str:
     if "$ref" in part:
         return f"`{part['$ref'].rpartition('/')[2]}`"
     if "enum" in part:
         return " or ".join(f"`{value}`" for value in part["enum"])
+    if part.get("type") == "array":
+        return f"{_type_text(part.get('items', {}))}[]"
     if "const" in part:
         return f"`{part['const']}`"
     if "anyOf" in part:

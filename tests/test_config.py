@@ -85,6 +85,8 @@ def test_another_config_file(tmp_path: Path) -> None:
         (["--avatar_id", ".."], "directory under data/avatars"),
         (["--udp_ports", "50000-40000"], "LOW-HIGH"),
         (["--udp_ports", "all"], "udp_ports was 'all'"),
+        (["--public_address", "example.com"], "must be an IP address"),
+        (["--turn", "turn.example.com"], "turn:USER:PASSWORD@HOST:PORT"),
         (["--llm_base_url", "localhost:11434"], "must begin with http"),
         (["--cors_origins", "*"], "is not an origin"),
         (["--host", "0.0.0.0"], "reachable from other machines: give --api-key KEY, or --insecure"),

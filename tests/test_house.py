@@ -54,5 +54,6 @@ async def test_a_session_of_the_real_rooms_is_built_and_freed() -> None:
         await again.peer.aclose()
         await again.real.aclose()
         assert set(house.describe()) == {"lips", "scheduler", "speech"}
+        assert house.figures()["lip_failures_total"] == 0
     finally:
         await house.aclose()

@@ -352,6 +352,12 @@ async def test_metrics_count_what_happened() -> None:
             'visage_http_request_duration_seconds_count{route="/offer"} 1.0',
         ):
             assert line in text, line
+        for line in (
+            "visage_lip_pictures_total 5.0",
+            "# TYPE visage_lip_pictures_total counter",
+            "visage_playout_fps_min 24.9",
+        ):
+            assert line in text, line
         assert "12345" not in text  # one series a route, not one a path
 
 

@@ -131,7 +131,7 @@ class FakePeer:
         return sdp, "answer"
 
     def stats(self) -> dict[str, Any]:
-        return {"state": self.state}
+        return {"fps": 24.9, "late_max_ms": 3.0, "loss": 0.0}
 
     async def aclose(self) -> None:
         self.closed = True
@@ -195,6 +195,7 @@ def make_stage(
         voices=lambda: VOICES,
         record_dir=Path(tempfile.mkdtemp(prefix="visage-test-")),
         language_model=language_model,
+        figures=lambda: {"lip_pictures_total": 5, "lip_latency_seconds": 0.01},
     )
     return Stage(services, make_app(services, web_root), reals, peers, held)
 
