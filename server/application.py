@@ -10,7 +10,7 @@ from aiohttp import web
 
 from server import admin, catalogue, events, human, offer, pages
 from server.endpoint import SERVICES, Call, Endpoint, Nothing, Services
-from server.middleware import Handler, admit, identify, success
+from server.middleware import Handler, admit, explain, identify, success
 from server.reading import read_json, understood
 from server.security import check_key
 from sessions import SessionManager
@@ -50,7 +50,7 @@ async def _given(endpoint: Endpoint[Any], request: web.Request) -> Any:
 
 def make_app(services: Services, web_root: Path) -> web.Application:
     """The application over `services`; `web_root` is the built page."""
-    app = web.Application(middlewares=[identify, admit], client_max_size=HEADER_BYTES_MAX)
+    app = web.Application(middlewares=[identify, admit, explain], client_max_size=HEADER_BYTES_MAX)
     app[SERVICES] = services
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, dispatcher(endpoint))

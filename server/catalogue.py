@@ -9,7 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel, Field
 
 from errors import NotFound
-from server.endpoint import Call, Endpoint, Given_, Nothing
+from server.endpoint import Call, Endpoint, Fields, Nothing
 
 TAG = "catalogue"
 
@@ -49,7 +49,7 @@ class Voices(BaseModel):
     voices: list[VoiceEntry]
 
 
-class AvatarRequest(Given_):
+class AvatarRequest(Fields):
     """Which avatar."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Id of GET /api/avatars")

@@ -81,7 +81,7 @@ class Nothing(BaseModel):
     """A request without parameters."""
 
 
-class Given_(BaseModel):
+class Fields(BaseModel):
     """Base of request models: what a page sends beyond them is ignored, as LiveTalking does."""
 
     model_config = ConfigDict(extra="ignore")
@@ -108,7 +108,7 @@ SessionId = Annotated[
 ]
 
 
-class OfSession(Given_):
+class OfSession(Fields):
     """A request about one session."""
 
     sessionid: SessionId = ""

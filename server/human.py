@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 
 from errors import BadRequest, Busy, Conflict, NotFound, Unavailable, Unprocessable
 from server.chat import reply
-from server.endpoint import Call, Endpoint, Given_, OfSession, Services
+from server.endpoint import Call, Endpoint, Fields, OfSession, Services
 from server.reading import understood
 from server.upload import receive
 from session import Session
@@ -35,7 +35,7 @@ def _flag(value: object) -> object:
     return False if value is None else value
 
 
-class SpeechOptions(Given_):
+class SpeechOptions(Fields):
     """How to speak."""
 
     voice: str = Field(
@@ -82,7 +82,7 @@ class RecordRequest(OfSession):
     type: Literal["start_record", "end_record"] = Field(description="start_record or end_record")
 
 
-class RecordedRequest(Given_):
+class RecordedRequest(Fields):
     """Which recording."""
 
     sessionid: str = Field(pattern=r"^[1-9]\d{0,14}$", description="Id of the session that was recorded")

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from errors import Busy, NotFound, Unavailable, VisageError
 from server.endpoint import SERVICES
-from server.security import check_origin, cors_headers, preflight_headers
+from server.security import Forbidden, check_origin, cors_headers, preflight_headers
 
 log = logging.getLogger(__name__)
 
@@ -47,40 +47,17 @@ def success(data: Any = None) -> web.Response:
 
 @web.middleware
 async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request an id, count it and answer it whatever happens."""
+    """Give the request an id, and count it."""
     given = request.headers.get("X-Request-Id", "")
     request_id = given if re.fullmatch(r"[\w.\-]{1,64}", given) else secrets.token_hex(8)
     request[REQUEST_ID] = request_id
     began = time.perf_counter()
-    try:
-        response = await handler(request)
-    except VisageError as error:
-        response = failure(error.status, str(error))
-    except web.HTTPException as error:
-        response = _from_http(request, error)
-    except ConnectionError:
-        raise
-    except Exception:
-        log.exception("request %s: %s %s failed", request_id, request.method, request.path)
-        response = failure(500, f"an unexpected error, logged under request id {request_id}")
+    response = await handler(request)
     if not response.prepared:
         response.headers["X-Request-Id"] = request_id
         response.headers.update(PRIVATE_HEADERS)
     _count(request, response.status, time.perf_counter() - began)
     return response
-
-
-def _from_http(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
-    if error.status < 400:
-        return error
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(error.allowed_methods))
-        response = failure(405, f"{request.path} does not take {request.method}; it takes {allowed}")
-        response.headers["Allow"] = allowed
-        return response
-    if isinstance(error, web.HTTPNotFound):
-        return failure(NotFound.status, f"there is nothing at {request.path}; GET /docs lists what there is")
-    return failure(error.status, error.reason)
 
 
 def _count(request: web.Request, status: int, seconds: float) -> None:
@@ -94,15 +71,43 @@ def _count(request: web.Request, status: int, seconds: float) -> None:
 @web.middleware
 async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse pages that may not ask; answer preflights; put CORS headers on whatever is answered."""
-    origin = check_origin(request, request.app[SERVICES].settings)
+    try:
+        origin = check_origin(request, request.app[SERVICES].settings)
+    except Forbidden as error:
+        return failure(error.status, str(error))
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers and origin is not None:
         return web.Response(status=204, headers={**cors_headers(origin), **preflight_headers()})
-    try:
-        response = await handler(request)
-    except VisageError as error:
-        response = failure(error.status, str(error))
-    except web.HTTPException as error:
-        response = _from_http(request, error)
+    response = await handler(request)
     if origin is not None and not response.prepared:
         response.headers.update(cors_headers(origin))
     return response
+
+
+@web.middleware
+async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turn every error into its answer; one that nobody foresaw is logged and tells only its id."""
+    try:
+        return await handler(request)
+    except VisageError as error:
+        return failure(error.status, str(error))
+    except web.HTTPException as error:
+        return _from_http(request, error)
+    except ConnectionError:
+        raise
+    except Exception:
+        request_id = request[REQUEST_ID]
+        log.exception("request %s: %s %s failed", request_id, request.method, request.path)
+        return failure(500, f"an unexpected error, logged under request id {request_id}")
+
+
+def _from_http(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
+    if error.status < 400:
+        return error
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        response = failure(405, f"{request.path} does not take {request.method}; it takes {allowed}")
+        response.headers["Allow"] = allowed
+        return response
+    if isinstance(error, web.HTTPNotFound):
+        return failure(NotFound.status, f"there is nothing at {request.path}; GET /docs lists what there is")
+    return failure(error.status, error.reason)

@@ -10,7 +10,7 @@ from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, Field
 
 from errors import BadRequest, NotFound, Unprocessable
-from server.endpoint import Call, Endpoint, Given_
+from server.endpoint import Call, Endpoint, Fields
 from server.human import NAME_CHARACTERS_MAX, find_voice
 from session import Wish
 
@@ -26,7 +26,7 @@ def _absent(value: object) -> object:
 Optional = BeforeValidator(_absent)
 
 
-class OfferRequest(Given_):
+class OfferRequest(Fields):
     """A browser's offer."""
 
     sdp: str = Field(min_length=1, max_length=SDP_CHARACTERS_MAX, description="Offer with all its ICE candidates")
@@ -58,7 +58,7 @@ class OfferAnswer(BaseModel):
     sessionid: str = Field(description="Up to 15 decimal digits, for every other call")
 
 
-class SessionRequest(Given_):
+class SessionRequest(Fields):
     """Which session."""
 
     sessionid: str = Field(pattern=r"^[1-9]\d{0,14}$", description="Id answered by POST /offer")

@@ -171,12 +171,29 @@ def _fields(endpoint: Endpoint[Any], schemas: dict[str, Any]) -> list[str]:
     if endpoint.where == "nothing":
         return []
     shape = schemas[endpoint.takes.__name__]
+    nested = [
+        one["$ref"].rpartition("/")[2]
+        for part in shape["properties"].values()
+        for one in part.get("anyOf", [])
+        if "$ref" in one
+    ]
     place = {"json": "JSON", "form": "multipart form", "query": "query", "path": "path"}[endpoint.where]
     lines = [f"| field ({place}) | type | required | meaning |", "|---|---|---|---|"]
     for name, part in shape.get("properties", {}).items():
         required = "yes" if name in shape.get("required", []) else "no"
         lines.append(f"| `{name}` | {_type_text(part)} | {required} | {part.get('description', '')} |")
-    return [*lines, ""]
+    lines.append("")
+    for name in nested:
+        lines += _table(name, schemas[name])
+    return lines
+
+
+def _table(name: str, shape: dict[str, Any]) -> list[str]:
+    rows = [
+        f"| `{key}` | {_type_text(part)} | {part.get('description', '')} |"
+        for key, part in shape.get("properties", {}).items()
+    ]
+    return [f"| `{name}` | type | meaning |", "|---|---|---|", *rows, ""]
 
 
 def _answer_fields(endpoint: Endpoint[Any], schemas: dict[str, Any]) -> list[str]:
@@ -188,9 +205,7 @@ def _answer_fields(endpoint: Endpoint[Any], schemas: dict[str, Any]) -> list[str
         names += [
             part["items"]["$ref"].rpartition("/")[2] for part in fields.values() if "$ref" in part.get("items", {})
         ]
-        lines += [f"| `{name}` | type | meaning |", "|---|---|---|"]
-        lines += [f"| `{key}` | {_type_text(part)} | {part.get('description', '')} |" for key, part in fields.items()]
-        lines.append("")
+        lines += _table(name, schemas[name])
     return lines
 
 
