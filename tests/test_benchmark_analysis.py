@@ -17,7 +17,7 @@ from benchmarks.recording import MOUTH, PATCH_HEIGHT, PATCH_WIDTH, mouth_patch
 from benchmarks.report import row
 from engines import testcard
 
-CARD = testcard.Testcard(512, 512)
+CARD = testcard.Card(512, 512)
 Bools = np.typing.NDArray[np.bool_]
 
 
