@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from clauses import ClauseCutter, ends_sentence, language_of
-from errors import BadRequest, EngineError
+from errors import BadRequest, EngineError, NotFound
 from media import SAMPLE_RATE_HZ, Pcm, SpeechFrame
 from tts.base import Voice, Word
 from tts.build import build_chain
@@ -46,7 +46,7 @@ class BaseTTS:
         voice: id of the voice to speak with; None leaves it to the chain.
 
     Raises:
-        BadRequest: there is no voice of that name.
+        NotFound: there is no voice of that name.
     """
 
     def __init__(self, chain: Chain, voice: str | None = None) -> None:
@@ -67,14 +67,15 @@ class BaseTTS:
             text: any text; nothing is yielded when nothing in it can be spoken.
             turn: put on every frame and event.
             voice: id of a voice for this text.
-            options: LiveTalking's `tts` object: `voice` or `ref_file` naming a voice, `speed` 0.5..2.
+            options: LiveTalking's `tts` object: `voice` (or a `ref_file` that names one), `speed` 0.5..2.
 
         Yields:
             One or more 20 ms frames in order, exactly framed: only the last of a clause is padded. A clause that no
             engine could say becomes a silent frame with an `error` event, and the next follows.
 
         Raises:
-            BadRequest: an unknown voice or a bad speed.
+            NotFound: an unknown voice.
+            BadRequest: a bad speed.
             EngineError: at the end, when no engine could say one of the clauses.
         """
         chosen, speed = self.choose(voice, options or {})
@@ -95,8 +96,7 @@ class BaseTTS:
             await work
         finally:
             work.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await work
+            await asyncio.gather(work, return_exceptions=True)
         if failed:
             raise failed
 
@@ -104,22 +104,26 @@ class BaseTTS:
         voice = self._chain.find_voice(name)
         if voice is None:
             known = ", ".join(voice.id for voice in self._chain.voices()[:8])
-            raise BadRequest(
-                f"voice is {name[:80]!r}, but there is no such voice; GET /api/voices lists them: {known}, …"
-            )
+            raise NotFound(f"voice {name[:80]!r} does not exist; GET /api/voices lists those that do: {known}, …")
         return voice
 
     def choose(self, voice: str | None, options: Mapping[str, Any]) -> tuple[Voice | None, float]:
         """The voice (None: the chain's) and speed that `speak` would use.
 
         Raises:
-            BadRequest: an unknown voice or a bad speed.
+            NotFound: an unknown voice.
+            BadRequest: a bad speed.
         """
-        name = voice or options.get("voice") or options.get("ref_file")
-        speed = options.get("speed") or 1.0
+        named = voice or options.get("voice")
+        chosen = self._find(str(named)) if named else None
+        if chosen is None and (ref_file := options.get("ref_file")):
+            # LiveTalking's clients may name a recording here, for engines that imitate it.
+            chosen = self._chain.find_voice(str(ref_file))
+        speed = options.get("speed")
+        speed = 1.0 if speed is None else speed
         if isinstance(speed, bool) or not isinstance(speed, int | float) or not SPEED_MIN <= speed <= SPEED_MAX:
             raise BadRequest(f"tts.speed is {speed!r}, but must be a number from {SPEED_MIN} to {SPEED_MAX}")
-        return (self._find(str(name)) if name else self._voice), float(speed)
+        return chosen or self._voice, float(speed)
 
     async def _work(
         self,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from errors import BadRequest, EngineError
+from errors import BadRequest, EngineError, NotFound
 from media import SAMPLES_PER_FRAME, SPEECH_FRAME_S, Event, SpeechFrame
 from tests.fakes.voice import FakeEngine
 from tests.virtual_time import run_virtual
@@ -224,12 +224,24 @@ def test_the_default_voice_of_the_chain_and_of_the_session() -> None:
     assert [a[1] for a in engine.asked] == ["fake:male", "fake:female"]
 
 
-@pytest.mark.parametrize(
-    "options", [{"voice": "nobody"}, {"ref_file": "../../etc/passwd"}, {"speed": 9}, {"speed": "fast"}, {"speed": True}]
-)
-def test_a_bad_choice_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(BadRequest, match="voice is|speed is"):
-        speak(Chain([FakeEngine()]), "Hello.", options=options)
+@pytest.mark.parametrize("speed", [9, 0, "fast", True, float("nan")])
+def test_a_bad_speed_is_refused(speed: Any) -> None:
+    with pytest.raises(BadRequest, match="speed is"):
+        speak(Chain([FakeEngine()]), "Hello.", options={"speed": speed})
+
+
+@pytest.mark.parametrize("voice", ["nobody", "../../etc/passwd", 7])
+def test_an_unknown_voice_is_not_found(voice: Any) -> None:
+    with pytest.raises(NotFound, match="voice '"):
+        speak(Chain([FakeEngine()]), "Hello.", options={"voice": voice})
+    with pytest.raises(NotFound):
+        BaseTTS(Chain([FakeEngine()]), "nobody")
+
+
+def test_a_ref_file_that_names_no_voice_changes_nothing() -> None:
+    engine = FakeEngine()
+    speak(Chain([engine]), "Hello.", options={"ref_file": "/data/me.wav", "ref_text": "hi", "voice": None})
+    assert engine.asked[0][1] == "fake:female"
 
 
 def test_a_failing_engine_hands_the_clause_on_and_rests_for_a_while() -> None:
@@ -319,6 +331,30 @@ def test_voices_are_brought_to_one_level() -> None:
     assert rms(0.4) == pytest.approx(rms(0.08), rel=0.1)
     frames = speak(Chain([FakeEngine(amplitude=1.6)]), "Hello my dear friends.")
     assert max(float(np.abs(f.pcm).max()) for f in frames) < 1.0
+
+
+def test_a_clause_without_sound_goes_on_without_blame() -> None:
+    mute, good = FakeEngine("mute"), FakeEngine("good")
+    mute.chunk_samples = 0
+    chain = Chain([mute, good], now=lambda: 0.0)
+    frames = speak(chain, "Hello.")
+    assert [e.data["engine"] for e in events(frames, "clause.started")] == ["good"]
+    assert chain.describe()[0]["failures"] == 0
+
+
+def test_a_source_that_breaks_ends_what_was_begun() -> None:
+    async def broken() -> AsyncIterator[str]:
+        yield "Hello my dear friends. "
+        raise OSError("the model went away")
+
+    async def run() -> list[SpeechFrame]:
+        frames: list[SpeechFrame] = []
+        with pytest.raises(OSError, match="went away"):
+            async for burst in BaseTTS(Chain([FakeEngine()])).speak(broken(), turn=1):
+                frames += burst
+        return frames
+
+    assert run_virtual(run())[-1].events[-1].name == "speech.ended"
 
 
 def test_sessions_speak_side_by_side() -> None:

@@ -59,7 +59,9 @@ class Chain:
         self.levels = Levels()
         self._now = now
         self._health = {engine.name: _Health() for engine in engines}
-        self.default_voice = self.find_voice(voice) if voice else None
+        self._default = voice
+        if voice and self.default_voice is None:
+            log.warning("default voice %r: there is no such voice now; each engine's own is used", voice)
 
     def voices(self) -> tuple[Voice, ...]:
         """Every voice that can be used now, engine by engine."""
@@ -70,6 +72,11 @@ class Chain:
         voices = self.voices()
         exact = next((voice for voice in voices if voice.id == name), None)
         return exact or next((voice for voice in voices if voice.id.split(":", 1)[-1] == name), None)
+
+    @property
+    def default_voice(self) -> Voice | None:
+        """The voice of a session that chooses none."""
+        return self.find_voice(self._default) if self._default else None
 
     def describe(self) -> list[dict[str, Any]]:
         """JSON-ready state of every engine, for `doctor` and the admin page."""
@@ -145,8 +152,6 @@ class Chain:
                         heard_s += sound.pcm.size / engine.sample_rate_hz
                         spoken += sound.words
                         yield Piece(sound, voice, engine.sample_rate_hz, rest)
-                if heard_s == 0.0:
-                    raise EngineError(engine.name, f"gave no sound for {rest[:40]!r}")
             except EngineError as error:
                 if not error.retryable:
                     raise
@@ -156,8 +161,11 @@ class Chain:
                 if not rest:
                     return
                 continue
-            self._health[engine.name] = _Health()
-            return
+            if heard_s > 0.0:
+                self._health[engine.name] = _Health()
+                return
+            # Characters it does not know are no fault of the engine.
+            problems.append(f"{engine.name}: gave no sound for {rest[:40]!r}")
         raise EngineError("speech", "; ".join(problems) or f"no engine of the chain speaks {language!r}")
 
     async def _one(

@@ -11,6 +11,8 @@ from errors import EngineError
 from media import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Event, Pcm, SpeechFrame
 from tts.base import Voice, Word
 
+MOST_CHARACTERS = 2000
+"""An event carries no more of a text than this; every clause brings its own."""
 _EMPTY: Pcm = np.zeros(0, np.float32)
 
 
@@ -94,7 +96,7 @@ class Framer:
         if not self._started:
             self._started = True
             text = item.clause.text if self._text is None else self._text
-            self._due.append((0, self._event("speech.started", {"text": text})))
+            self._due.append((0, self._event("speech.started", {"text": text[:MOST_CHARACTERS]})))
         data = {
             "text": item.text,
             "language": item.clause.language,

@@ -71,21 +71,24 @@ class Trim:
 
 
 class Levels:
-    """What gain brings each voice to the common level; shared by all sessions."""
+    """How loud each voice speaks, and the gain that brings it to the common level; shared by all sessions."""
 
     def __init__(self) -> None:
         self._power: dict[str, float] = {}
 
-    def gain(self, voice: str, pcm: Pcm) -> float:
-        """Gain for a clause of `voice` that begins with `pcm`; remembers how loud the voice is."""
+    def heard(self, voice: str, pcm: Pcm) -> None:
+        """Learn from a stretch of a voice's sound; one shorter than 0.1 s of speech teaches nothing."""
         loud = pcm[np.abs(pcm) > 10 ** (SILENCE_DBFS / 20)]
         if loud.size > SAMPLE_RATE_HZ // 10:
             power = float(np.mean(np.square(loud, dtype=np.float64)))
             self._power[voice] = 0.8 * self._power.get(voice, power) + 0.2 * power
-        known = self._power.get(voice)
-        if known is None:
-            return 1.0
-        gain_db = TARGET_DBFS - 10 * math.log10(known)
+
+    def gain(self, voice: str) -> float | None:
+        """Factor for a clause of `voice`; None before the voice was heard."""
+        power = self._power.get(voice)
+        if power is None:
+            return None
+        gain_db = TARGET_DBFS - 10 * math.log10(power)
         return float(10 ** (min(MAX_GAIN_DB, max(-MAX_CUT_DB, gain_db)) / 20))
 
 
@@ -125,7 +128,9 @@ class ClauseShaper:
 
     def _shape(self, pcm: Pcm, *, last: bool) -> Pcm:
         pcm = np.nan_to_num(np.asarray(pcm, np.float32).reshape(-1))
+        self._levels.heard(self._voice, pcm)
         if self._gain is None and pcm.size:
-            self._gain = self._levels.gain(self._voice, pcm)
+            # One gain for the whole clause: a change within it would be heard.
+            self._gain = self._levels.gain(self._voice) or 1.0
         resampled = self._resample.resample_chunk(pcm * np.float32(self._gain or 1.0), last=last)
         return limit(self._trim.feed(np.asarray(resampled, np.float32)))

@@ -19,8 +19,8 @@ TONE_HZ = 220.0
 class FakeEngine:
     """Says each character of a clause as 0.1 s of a tone.
 
-    `first_sound_s` and `chunk_s` are waiting times; `fail_after` and `stall_after` count chunks given before it fails or
-    stands still; `silence_s` of silence stands before and behind the tone.
+    `first_sound_s` and `chunk_s` are waiting times; `fail_after` and `stall_after` count chunks given before it fails
+    or stands still; `silence_s` of silence stands before and behind the tone; no `chunk_samples` is no sound.
     """
 
     name: str = "fake"
@@ -77,6 +77,8 @@ class FakeEngine:
             await asyncio.sleep(1e6)
 
     def _sounds(self, clause: str) -> list[Sound]:
+        if not self.chunk_samples:
+            return []
         silence = np.zeros(round(self.silence_s * self.sample_rate_hz), np.float32)
         count = round(len(clause) * SECONDS_PER_CHARACTER * self.sample_rate_hz)
         tone = self.amplitude * np.sin(2 * np.pi * TONE_HZ / self.sample_rate_hz * np.arange(count))
