@@ -248,8 +248,7 @@ class PeerSession:
     def record(self, path: Path) -> Recorder:
         """Write what is sent from now on to `path`, whose suffix becomes that of the codec's container.
 
-        The file appears when the recording is complete, and takes the place of an older one of that name: see
-        `recording_path`.
+        The file appears when the recording is complete, and takes the place of an older one of that name.
 
         Raises:
             Conflict: a recording is running.

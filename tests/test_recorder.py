@@ -15,7 +15,7 @@ from media import SILENCE
 from tests.fakes.real import picture, tone
 from transport.clock import Batch
 from transport.encoder import H264Encoder, OpusEncoder, VideoEncoder, Vp8Encoder
-from transport.recorder import QUEUE_BATCHES, Recorder, RecordLimits, recording_path
+from transport.recorder import QUEUE_BATCHES, Recorder, RecordLimits
 
 WIDTH, HEIGHT = 64, 48
 
@@ -119,13 +119,3 @@ def test_a_full_queue_skips_to_the_next_key_frame(tmp_path: Path, monkeypatch: p
 
 def _refuse(batch: Batch) -> None:
     raise queue.Full
-
-
-def test_names_are_unique_and_digits_only(tmp_path: Path) -> None:
-    first = recording_path(tmp_path, "123", "h264", now=0.0)
-    assert first.name == "123-19700101-000000.mp4"
-    first.with_name(first.name + ".part").touch()
-    assert recording_path(tmp_path, "123", "h264", now=0.0).name == "123-19700101-000000-2.mp4"
-    assert recording_path(tmp_path, "123", "vp8", now=0.0).suffix == ".webm"
-    with pytest.raises(ValueError, match="only digits"):
-        recording_path(tmp_path, "../1", "h264")

@@ -10,11 +10,9 @@ import asyncio
 import concurrent.futures
 import dataclasses
 import io
-import itertools
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,7 +63,7 @@ class Recorder:
         """Start the recording's thread.
 
         Args:
-            path: the finished file; it appears when the recording is complete. See `recording_path`.
+            path: the finished file; it appears, or takes an older one's place, when the recording is complete.
             codec_name: `h264` or `vp8`.
             request_keyframe: asks the encoder for a key frame, with which every recording begins.
         """
@@ -194,20 +192,3 @@ class _Writer:
         copy.stream = stream
         copy.is_keyframe = packet.is_keyframe
         self._file.mux(copy)
-
-
-def recording_path(directory: Path, sessionid: str, codec_name: str, now: float | None = None) -> Path:
-    """A name no recording has yet: `<session>-<UTC time>.mp4`, numbered when several start within a second.
-
-    Args:
-        sessionid: decimal digits; anything else is refused, because it becomes part of a file name.
-    """
-    if not sessionid.isascii() or not sessionid.isdigit():
-        raise ValueError(f"session id {sessionid!r}: only digits can name a recording")
-    stem = f"{sessionid}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}"
-    suffix = SUFFIXES[codec_name]
-    for number in itertools.count(1):
-        path = directory / f"{stem}{f'-{number}' if number > 1 else ''}{suffix}"
-        if not path.exists() and not path.with_name(path.name + PART_SUFFIX).exists():
-            return path
-    raise AssertionError
