@@ -8,6 +8,10 @@ import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
+import aiohttp
+import psutil  # type: ignore[import-untyped]
+from playwright.async_api import Error as PlaywrightError
+
 from benchmarks import engine, latency, load, machine, report, sync
 from benchmarks.figures import Figure
 from benchmarks.scenario import Plan
@@ -27,6 +31,9 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[None, None, list[Figure]]]] = {
     "naive": load.naive,
     "cycles": load.cycles,
 }
+
+FAILURES = (OSError, RuntimeError, ValueError, LookupError, aiohttp.ClientError, PlaywrightError, psutil.Error)
+"""Of the server, the browser or the machine: they end a scenario, not the run."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,7 +62,7 @@ def main() -> int:
             before = machine.Others.now()
             try:
                 found = asyncio.run(SCENARIOS[name](plan))
-            except (OSError, RuntimeError, ValueError) as error:  # the other scenarios still run
+            except FAILURES as error:  # the other scenarios still run
                 found = [Figure(name, name, "", [], 0, failed=[f"{type(error).__name__}: {error}"])]
             other_cores = machine.Others.now().cores_since(before)
             for figure in found:
