@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import math
 import struct
 import wave
 from typing import Any
 
+import av
 import pytest
 from playwright.async_api import Page, expect
 
@@ -138,6 +140,28 @@ async def test_she_speaks_a_recording(live_server: LiveServer, open_page: OpenPa
     broken = {"name": "broken.wav", "mimeType": "audio/wav", "buffer": b"RIFF not a recording"}
     await page.locator("[data-testid=file]").set_input_files(broken)  # type: ignore[arg-type]
     await expect(page.get_by_test_id("problem")).not_to_be_empty()
+
+
+async def test_a_recording_of_her_can_be_downloaded(live_server: LiveServer, open_page: OpenPage) -> None:
+    page = await open_page(await live_server(*ENGLISH_ONLY))
+    await page.get_by_role("button", name="Record", exact=True).click()
+    await expect(page.get_by_label("Recording, 0:02")).to_be_visible()
+    async with page.expect_download() as waiting:
+        await page.get_by_role("button", name="Stop recording").click()
+    download = await waiting.value
+    frames, audio_s = await asyncio.to_thread(contents, str(await download.path()))
+    assert frames >= 25
+    assert audio_s >= 1
+    assert problems(page) == []
+
+
+def contents(path: str) -> tuple[int, float]:
+    """Pictures and seconds of sound in a file."""
+    with av.open(path) as container:
+        pictures = sum(1 for _ in container.decode(video=0))
+    with av.open(path) as container:
+        sound = sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
+    return pictures, sound
 
 
 async def test_a_full_server_wants_a_key_and_then_patience(live_server: LiveServer, open_page: OpenPage) -> None:

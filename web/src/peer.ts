@@ -70,7 +70,9 @@ class LivePeer implements Peer {
     channel.onmessage = (message) => {
       if (!this.ended && typeof message.data === "string") events.message(message.data);
     };
-    channel.onclose = () => this.lose("lost");
+    channel.onopen = () => {
+      channel.onclose = () => this.lose("lost"); // one that never opened says nothing: a server may have no channels
+    };
     this.pc.addTransceiver("video", { direction: "recvonly" });
     this.pc.addTransceiver("audio", { direction: "recvonly" });
     this.pc.ontrack = ({ track }) => this.addTrack(track);
@@ -109,10 +111,12 @@ class LivePeer implements Peer {
   private addTrack(track: MediaStreamTrack): void {
     this.stream.addTrack(track);
     if (track.kind !== "video") return;
-    track.onunmute = () => {
+    const flow = () => {
       this.flowing = true;
       this.goLive();
     };
+    if (track.muted) track.onunmute = flow;
+    else flow();
   }
 
   private follow(state: RTCPeerConnectionState): void {

@@ -1,6 +1,15 @@
 /** Where text and recordings go in. */
 
-import { type ChangeEvent, type KeyboardEvent, useId, useLayoutEffect, useRef, useState } from "react";
+import {
+  type ChangeEvent,
+  type KeyboardEvent,
+  type RefObject,
+  type SyntheticEvent,
+  useId,
+  useLayoutEffect,
+  useRef,
+  useState,
+} from "react";
 
 import type { Mode } from "../hooks/use-presenter";
 import type { Upload } from "../hooks/use-upload";
@@ -27,39 +36,25 @@ interface Props {
 const WARN_CHARACTERS = 300;
 const MAX_HEIGHT_PX = 160;
 
-export function Composer({ mode, onMode, live, characters, hint, speaking, onSend, onStop, upload, words }: Props) {
+export function Composer(props: Props) {
+  const { mode, live, characters, hint, onSend, upload, words } = props;
   const [text, setText] = useState("");
-  const box = useRef<HTMLTextAreaElement>(null);
+  const box = useGrowingBox(text);
   const left = characters - [...text].length;
   const ready = live && text.trim() !== "" && left >= 0;
   const hints = useId();
-
-  useLayoutEffect(() => {
-    if (!box.current) return;
-    box.current.style.height = "auto";
-    box.current.style.height = `${Math.min(box.current.scrollHeight, MAX_HEIGHT_PX)}px`;
-  }, [text]);
 
   const send = async () => {
     if (!ready) return;
     setText("");
     if (!(await onSend(text.trim()))) setText((since) => since || text);
   };
-  const onKeyDown = (event: KeyboardEvent) => {
-    // 229: Safari reports the Enter that ends a composition after the composition has ended.
-    const composing = event.nativeEvent.isComposing || event.keyCode === 229;
-    if (event.key !== "Enter" || event.shiftKey || composing) return;
+  const submit = (event: SyntheticEvent) => {
     event.preventDefault();
     void send();
   };
   return (
-    <form
-      className="composer"
-      onSubmit={(event) => {
-        event.preventDefault();
-        void send();
-      }}
-    >
+    <form className="composer" onSubmit={submit}>
       {hint !== "" && (
         <p className="hint" role="status">
           {hint}
@@ -75,28 +70,50 @@ export function Composer({ mode, onMode, live, characters, hint, speaking, onSen
         aria-describedby={hints}
         aria-invalid={left < 0}
         onChange={(event) => setText(event.target.value)}
-        onKeyDown={onKeyDown}
+        onKeyDown={(event) => sends(event) && submit(event)}
       />
       <span className="visually-hidden" id={hints}>
         {words.sendHint}
       </span>
-      <div className="composer-row">
-        <ModeSwitch mode={mode} onMode={onMode} words={words} />
-        <UploadButton upload={upload} disabled={!live} words={words} />
-        <span className="spacer" />
-        {left <= WARN_CHARACTERS && (
-          <span className="counter" data-over={left < 0} role="status">
-            {words.charactersLeft(left)}
-          </span>
-        )}
-        <button type="button" className="stop" onClick={onStop} disabled={!live} data-active={speaking} title={words.stopHint} aria-label={words.stop}>
-          <Icon name="stop" filled />
-        </button>
-        <button type="submit" className="send" disabled={!ready} title={words.sendHint} aria-label={words.send}>
-          <Icon name="send" />
-        </button>
-      </div>
+      <Buttons {...props} ready={ready} left={left} />
     </form>
+  );
+}
+
+/** Enter sends; Shift + Enter breaks the line, and the Enter that ends a composition (229 in Safari) only does that. */
+function sends(event: KeyboardEvent): boolean {
+  return event.key === "Enter" && !event.shiftKey && !event.nativeEvent.isComposing && event.keyCode !== 229;
+}
+
+/** A text box as high as its text, up to a limit. */
+function useGrowingBox(text: string): RefObject<HTMLTextAreaElement | null> {
+  const box = useRef<HTMLTextAreaElement>(null);
+  useLayoutEffect(() => {
+    if (!box.current) return;
+    box.current.style.height = "auto";
+    box.current.style.height = `${Math.min(box.current.scrollHeight, MAX_HEIGHT_PX)}px`;
+  }, [text]);
+  return box;
+}
+
+function Buttons({ mode, onMode, live, speaking, onStop, upload, words, ready, left }: Props & { ready: boolean; left: number }) {
+  return (
+    <div className="composer-row">
+      <ModeSwitch mode={mode} onMode={onMode} words={words} />
+      <UploadButton upload={upload} disabled={!live} words={words} />
+      <span className="spacer" />
+      {left <= WARN_CHARACTERS && (
+        <span className="counter" data-over={left < 0} role="status">
+          {words.charactersLeft(left)}
+        </span>
+      )}
+      <button type="button" className="stop" onClick={onStop} disabled={!live} data-active={speaking} title={words.stopHint} aria-label={words.stop}>
+        <Icon name="stop" filled />
+      </button>
+      <button type="submit" className="send" disabled={!ready} title={words.sendHint} aria-label={words.send}>
+        <Icon name="send" />
+      </button>
+    </div>
   );
 }
 

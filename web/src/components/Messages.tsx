@@ -8,8 +8,8 @@ import { IconButton } from "./IconButton";
 interface Props {
   problem: string;
   notice: string;
-  onProblem(): void;
-  onNotice(): void;
+  onProblem(problem: string): void;
+  onNotice(notice: string): void;
   words: Words;
 }
 
@@ -18,7 +18,7 @@ const NOTICE_MS = 6_000;
 export function Messages({ problem, notice, onProblem, onNotice, words }: Props) {
   useEffect(() => {
     if (notice === "") return;
-    const timer = setTimeout(onNotice, NOTICE_MS);
+    const timer = setTimeout(() => onNotice(""), NOTICE_MS);
     return () => clearTimeout(timer);
   }, [notice, onNotice]);
   return (
@@ -27,7 +27,7 @@ export function Messages({ problem, notice, onProblem, onNotice, words }: Props)
         {problem !== "" && (
           <p className="message" data-tone="bad" data-testid="problem">
             <span>{problem}</span>
-            <IconButton icon="close" label={words.dismiss} onClick={onProblem} />
+            <IconButton icon="close" label={words.dismiss} onClick={() => onProblem("")} />
           </p>
         )}
       </div>

@@ -25,19 +25,25 @@ function reading({ link, speaking, words }: Props): { tone: Tone; label: string 
 
 export function StatusPill(props: Props) {
   const { tone, label } = reading(props);
+  const announced = reading({ ...props, speaking: false }).label; // that she speaks can be heard
   const speaking = props.link.phase === "live" && props.speaking;
   return (
-    <p className="pill" role="status" data-tone={tone} data-phase={props.link.phase} data-testid="status">
-      {speaking ? (
-        <span className="bars" aria-hidden="true">
-          <i />
-          <i />
-          <i />
-        </span>
-      ) : (
-        <span className="dot" aria-hidden="true" />
-      )}
-      {label}
-    </p>
+    <>
+      <span className="visually-hidden" role="status">
+        {announced}
+      </span>
+      <p className="pill" aria-hidden="true" data-tone={tone} data-phase={props.link.phase} data-testid="status">
+        {speaking ? (
+          <span className="bars">
+            <i />
+            <i />
+            <i />
+          </span>
+        ) : (
+          <span className="dot" />
+        )}
+        {label}
+      </p>
+    </>
   );
 }

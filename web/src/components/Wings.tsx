@@ -67,15 +67,19 @@ export function Wings({ video, poster, live, posterShown }: Props) {
   const left = useRef<HTMLCanvasElement>(null);
   const right = useRef<HTMLCanvasElement>(null);
   useEffect(() => {
+    let settled = !posterShown;
     const refresh = () => {
-      const source = posterShown && !live ? poster.current : video.current;
+      const source = live && settled ? video.current : poster.current;
       if (left.current && source) paint(left.current, source, "left");
       if (right.current && source) paint(right.current, source, "right");
     };
-    if (!live || !posterShown) refresh();
+    refresh();
     const observer = new ResizeObserver(refresh);
     if (left.current) observer.observe(left.current);
-    const timer = live ? setInterval(refresh, REFRESH_MS) : undefined;
+    const timer = setInterval(() => {
+      settled = true;
+      refresh();
+    }, REFRESH_MS);
     return () => {
       observer.disconnect();
       clearInterval(timer);

@@ -1,9 +1,10 @@
 /** The session as the page uses it: what it says, what is sent to it, and how it is stopped. */
 
-import { useCallback, useEffect, useReducer, useState, useSyncExternalStore } from "react";
+import { type Dispatch, useCallback, useEffect, useReducer, useState, useSyncExternalStore } from "react";
 
 import { type Api, ApiError } from "../api";
-import { type Conversation, EMPTY, reduceConversation } from "../conversation";
+import { type Conversation, type ConversationAction, EMPTY, reduceConversation } from "../conversation";
+import type { Words } from "../i18n";
 import type { Link } from "../link";
 import type { LinkState } from "../link-state";
 import { type Caption, NO_CAPTION, parseSpeechEvent, reduceCaption, type SpeechEvent } from "../speech";
@@ -23,29 +24,21 @@ export interface Presenter {
   stop(): void;
 }
 
-type CaptionAction = SpeechEvent | "clear";
+interface Heard {
+  caption: Caption;
+  conversation: Conversation;
+  hearCaption: Dispatch<SpeechEvent | "clear">;
+  tell: Dispatch<ConversationAction>;
+}
 
-function captionReducer(caption: Caption, action: CaptionAction): Caption {
+function captionReducer(caption: Caption, action: SpeechEvent | "clear"): Caption {
   return action === "clear" ? NO_CAPTION : reduceCaption(caption, action);
 }
 
-/** Reads an error as a sentence: the server's own, or `silent` when it gave none. */
-function sentence(error: unknown, silent: string): string {
-  return error instanceof ApiError && error.status !== 0 ? error.message : silent;
-}
-
-/** The server has ended this session, which the media may not have shown yet. */
-function isGone(error: unknown): boolean {
-  return error instanceof ApiError && error.status === 404;
-}
-
-export function usePresenter(api: Api, link: Link, silentServer: string, failedSpeech: string): Presenter {
-  const state = useSyncExternalStore(link.subscribe, link.getState);
+/** Follows what is played out, until the connection ends. */
+function useHeard(link: Link, live: boolean, onError: (words: string) => void): Heard {
   const [caption, hearCaption] = useReducer(captionReducer, NO_CAPTION);
   const [conversation, tell] = useReducer(reduceConversation, EMPTY);
-  const [problem, setProblem] = useState("");
-  const { sessionid, phase } = state;
-
   useEffect(
     () =>
       link.hear((message) => {
@@ -53,16 +46,33 @@ export function usePresenter(api: Api, link: Link, silentServer: string, failedS
         if (!event) return;
         hearCaption(event);
         tell({ type: "heard", event });
-        if (event.event === "error") setProblem(event.text || failedSpeech);
+        if (event.event === "error") onError(event.text);
       }),
-    [link, failedSpeech],
+    [link, onError],
   );
   useEffect(() => {
-    if (phase === "live") return;
+    if (live) return;
     hearCaption("clear");
     tell({ type: "left" });
-  }, [phase]);
+  }, [live]);
+  return { caption, conversation, hearCaption, tell };
+}
 
+export function usePresenter(api: Api, link: Link, words: Words): Presenter {
+  const state = useSyncExternalStore(link.subscribe, link.getState);
+  const [problem, setProblem] = useState("");
+  const onError = useCallback((said: string) => setProblem(said || words.speechFailed), [words]);
+  const { caption, conversation, hearCaption, tell } = useHeard(link, state.phase === "live", onError);
+  const { sessionid } = state;
+
+  const onRefused = useCallback(
+    (error: unknown) => {
+      setProblem(error instanceof ApiError && error.status !== 0 ? error.message : words.unreachableNow);
+      // The server has ended this session, which picture and sound may not have shown yet.
+      if (error instanceof ApiError && error.status === 404) link.connect();
+    },
+    [link, words],
+  );
   const say = useCallback(
     async (mode: Mode, text: string, voice: string) => {
       if (sessionid === undefined) return false;
@@ -75,12 +85,11 @@ export function usePresenter(api: Api, link: Link, silentServer: string, failedS
         return true;
       } catch (error) {
         tell({ type: "refused", text });
-        setProblem(sentence(error, silentServer));
-        if (isGone(error)) link.connect();
+        onRefused(error);
         return false;
       }
     },
-    [api, link, sessionid, silentServer],
+    [api, sessionid, tell, onRefused],
   );
   const play = useCallback(
     async (file: File, onProgress: (part: number) => void, signal: AbortSignal) => {
@@ -90,18 +99,17 @@ export function usePresenter(api: Api, link: Link, silentServer: string, failedS
         await api.humanAudio(sessionid, file, onProgress, signal);
         tell({ type: "sent", kind: "audio", text: file.name });
       } catch (error) {
-        if (!signal.aborted) setProblem(sentence(error, silentServer));
-        if (isGone(error)) link.connect();
+        if (!signal.aborted) onRefused(error);
       }
     },
-    [api, link, sessionid, silentServer],
+    [api, sessionid, tell, onRefused],
   );
   const stop = useCallback(() => {
     if (sessionid === undefined) return;
     tell({ type: "stopped" });
     hearCaption("clear");
-    api.interrupt(sessionid).catch((error: unknown) => setProblem(sentence(error, silentServer)));
-  }, [api, sessionid, silentServer]);
+    api.interrupt(sessionid).catch(onRefused);
+  }, [api, sessionid, tell, hearCaption, onRefused]);
 
   return { link: state, caption, conversation, problem, setProblem, say, play, stop };
 }

@@ -2,29 +2,25 @@
 
 import { type ReactNode, useId } from "react";
 
-import type { Avatar, Voice } from "../api";
+import type { Choices } from "../hooks/use-choices";
 import type { Language, Words } from "../i18n";
 import { groupVoices } from "../voices";
 import { Icon } from "./Icon";
 
 interface Props {
-  avatars: readonly Avatar[];
-  voices: readonly Voice[];
-  avatar: string;
-  voice: string;
-  onAvatar(id: string): void;
-  onVoice(id: string): void;
+  choices: Choices;
   words: Words;
   language: Language;
 }
 
-export function Choices({ avatars, voices, avatar, voice, onAvatar, onVoice, words, language }: Props) {
+export function ChoicePanel({ choices, words, language }: Props) {
+  const { avatars, voices } = choices.catalogue;
   if (avatars.length === 0 && voices.length === 0) return null;
   const groups = groupVoices(voices, language, words);
   return (
     <section className="choices" aria-label={words.settings}>
       {avatars.length > 0 && (
-        <Choice label={words.presenter} value={avatar} onChange={onAvatar}>
+        <Choice label={words.presenter} value={choices.avatar?.id ?? ""} onChange={choices.chooseAvatar}>
           {avatars.map((row) => (
             <option key={row.id} value={row.id}>
               {row.names[language] ?? row.name}
@@ -33,7 +29,7 @@ export function Choices({ avatars, voices, avatar, voice, onAvatar, onVoice, wor
         </Choice>
       )}
       {groups.length > 0 && (
-        <Choice label={words.voice} value={voice} onChange={onVoice}>
+        <Choice label={words.voice} value={choices.voice} onChange={choices.chooseVoice}>
           <option value="">{words.automaticVoice}</option>
           {groups.map((group) => (
             <optgroup key={group.language} label={group.label}>

@@ -1,0 +1,39 @@
+/** The chosen presenter and voice, remembered; what this server does not have counts as not chosen. */
+
+import { useState } from "react";
+
+import type { Api, Avatar } from "../api";
+import type { Link } from "../link";
+import { recall, remember } from "../preferences";
+import { type Catalogue, chosenAvatar, useCatalogue } from "./use-catalogue";
+
+export interface Choices {
+  catalogue: Catalogue;
+  avatar: Avatar | undefined;
+  /** Id; empty lets the server choose by language. */
+  voice: string;
+  chooseAvatar(id: string): void;
+  chooseVoice(id: string): void;
+}
+
+export function useChoices(api: Api, link: Link, live: boolean): Choices {
+  const [avatar, setAvatar] = useState(recall("avatar") ?? "");
+  const [voice, setVoice] = useState(recall("voice") ?? "");
+  const catalogue = useCatalogue(api, avatar, live);
+  const chooseAvatar = (id: string) => {
+    setAvatar(id);
+    remember("avatar", id);
+    link.setAvatar(id);
+  };
+  const chooseVoice = (id: string) => {
+    setVoice(id);
+    remember("voice", id === "" ? undefined : id);
+  };
+  return {
+    catalogue,
+    avatar: chosenAvatar(catalogue.avatars, avatar, catalogue.server),
+    voice: catalogue.voices.some((row) => row.id === voice) ? voice : "",
+    chooseAvatar,
+    chooseVoice,
+  };
+}
