@@ -97,7 +97,6 @@ class Wish:
     voice: str = ""
     ref_text: str = ""
     custom_config: str = ""
-    page: str = ""
 
 
 @dataclasses.dataclass(slots=True)

@@ -100,8 +100,7 @@ class SessionManager:
             raise Unavailable("the server is shutting down and takes no new session")
         if self._handshakes >= HANDSHAKES_MAX:
             raise Busy(f"{HANDSHAKES_MAX} connections are being made at this moment: try again in a second")
-        taken = len(self._sessions) + len(self._reserved) + len(self._closing)
-        if taken >= self.max_session:
+        if len(self._sessions) + len(self._reserved) >= self.max_session:
             raise Unavailable(
                 f"all {self.max_session} sessions are taken (--max_session): try again when one has ended"
             )

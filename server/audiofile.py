@@ -132,6 +132,8 @@ def _stream(container: av.container.InputContainer) -> av.AudioStream:
     if not container.streams.audio:
         raise Unprocessable("file has no audio in it")
     stream = container.streams.audio[0]
+    if stream.codec_context is None:
+        raise Unprocessable("file holds sound in a codec that cannot be decoded")
     for other in container.streams:
         other.discard = Discard.default if other is stream else Discard.all
     return stream
@@ -157,7 +159,12 @@ def _length(container: av.container.InputContainer, stream: av.AudioStream, max_
 
 
 def decode(file: IO[bytes], max_s: float) -> Generator[Pcm, None, None]:
-    """The file's sound as 16 kHz mono blocks: a short one first, so that it starts soon, then `BLOCK_S` each."""
+    """The file's sound as 16 kHz mono blocks: a short one first, so that it starts soon, then `BLOCK_S` each.
+
+    Raises:
+        Unprocessable: the format changes midway.
+        FFmpegError: the codec gave up.
+    """
     file.seek(0)
     with _container(file) as container:
         stream = _stream(container)
@@ -169,7 +176,11 @@ def decode(file: IO[bytes], max_s: float) -> Generator[Pcm, None, None]:
         count, total = 0, 0
         wanted = int(FIRST_BLOCK_S * rate_hz)
         for frame in container.decode(stream):
-            for part in to_float.resample(frame):
+            try:
+                parts = to_float.resample(frame)
+            except ValueError as error:
+                raise Unprocessable("file changes its rate or channels midway") from error
+            for part in parts:
                 mono = _mono(np.asarray(part.to_ndarray(), np.float32).reshape(part.samples, -1))
                 held.append(mono)
                 count += len(mono)
@@ -185,5 +196,6 @@ def decode(file: IO[bytes], max_s: float) -> Generator[Pcm, None, None]:
 
 def _mono(samples: NDArray[np.float32]) -> Pcm:
     """[samples, channels] -> their mean, [samples], within -1..1; what is not a number is silence."""
-    mono = np.nan_to_num(samples.mean(axis=1, dtype=np.float32), nan=0.0, posinf=1.0, neginf=-1.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        mono = np.nan_to_num(samples.mean(axis=1, dtype=np.float32), nan=0.0, posinf=1.0, neginf=-1.0)
     return np.asarray(np.clip(mono, -1.0, 1.0), np.float32)

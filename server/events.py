@@ -79,14 +79,14 @@ async def sse(call: Call[OfSession]) -> web.StreamResponse:
 async def _pump(session: Session, stream: Stream, response: web.StreamResponse) -> None:
     number = 0
     ended = asyncio.create_task(session.closed.wait())
+    following = asyncio.create_task(stream.next(HEARTBEAT_S))
     try:
-        while not ended.done():
-            following = asyncio.create_task(stream.next(HEARTBEAT_S))
+        while True:
             await asyncio.wait({ended, following}, return_when=asyncio.FIRST_COMPLETED)
             if not following.done():
-                following.cancel()
                 break
             item = following.result()
+            following = asyncio.create_task(stream.next(HEARTBEAT_S))
             if item is None:
                 await response.write(b": alive\n\n")
                 continue
@@ -98,6 +98,7 @@ async def _pump(session: Session, stream: Stream, response: web.StreamResponse) 
         await response.write_eof()
     finally:
         ended.cancel()
+        following.cancel()
 
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (

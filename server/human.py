@@ -42,9 +42,8 @@ class SpeechOptions(Fields):
         default="", max_length=NAME_CHARACTERS_MAX, description="Id of GET /api/voices; empty: the session's own"
     )
     ref_file: str = Field(default="", max_length=NAME_CHARACTERS_MAX, description="LiveTalking's name for voice")
-    ref_text: str = Field(default="", max_length=2_000, description="Transcript of a reference recording")
-    language: str = Field(
-        default="", max_length=35, pattern=r"^[A-Za-z0-9\-]*$", description="BCP 47 tag; empty: by the text"
+    ref_text: str = Field(
+        default="", max_length=2_000, description="Transcript of a reference recording, for engines that clone a voice"
     )
     speed: float = Field(default=1.0, ge=0.5, le=2.0, description="1 is the voice's own pace")
 

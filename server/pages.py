@@ -15,7 +15,8 @@ from server.openapi import document
 HERE = Path(__file__).parent
 PAGE_PATH = "/{name:.*}"
 HELP = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<link rel="icon" href="data:,"><title>Visage</title><body style="font:16px/1.6 system-ui;max-width:40rem;margin:15vh auto;padding:0 1rem">
+<link rel="icon" href="data:,">
+<title>Visage</title><body style="font:16px/1.6 system-ui;max-width:40rem;margin:15vh auto;padding:0 1rem">
 <h1>Visage</h1><p>The server runs, but its page is not built. Run <code>make web</code> and reload.</p>
 <p lang="zh">服务已启动，但网页尚未构建。请运行 <code>make web</code> 后刷新。</p>
 <p><a href="/docs">HTTP interface 接口文档</a></p></body></html>"""

@@ -27,6 +27,7 @@ from server.reading import BODY_TIMEOUT_S
 MEMORY_BYTES_MAX = 1 << 20
 FIELD_BYTES_MAX = 4_096
 PARTS_MAX = 16
+UPLOAD_TIMEOUT_S = 300.0
 CHUNK_BYTES = 1 << 16
 
 T = TypeVar("T")
@@ -49,25 +50,28 @@ async def receive(
     fields: dict[str, str] = {}
     recording: Recording | None = None
     try:
-        parts = await request.multipart()
-        for _ in range(PARTS_MAX):
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                part = await parts.next()
-            if part is None:
-                return fields, recording
-            if not isinstance(part, BodyPartReader):
-                raise BadRequest("the form holds a form; fields must be plain")
-            if part.name == "file" and recording is None:
-                recording = Recording(await _spool(part, bytes_max, decoders), decoders, settings.max_audio_s)
-            else:
-                fields[part.name or ""] = await _text(part)
-        raise BadRequest(f"the form has more than {PARTS_MAX} fields")
+        async with asyncio.timeout(UPLOAD_TIMEOUT_S):
+            parts = await request.multipart()
+            for _ in range(PARTS_MAX):
+                async with asyncio.timeout(BODY_TIMEOUT_S):
+                    part = await parts.next()
+                if part is None:
+                    return fields, recording
+                if not isinstance(part, BodyPartReader):
+                    raise BadRequest("the form holds a form; fields must be plain")
+                if part.name == "file" and recording is None:
+                    recording = Recording(await _spool(part, bytes_max, decoders), decoders, settings.max_audio_s)
+                else:
+                    fields[part.name or ""] = await _text(part)
+            raise BadRequest(f"the form has more than {PARTS_MAX} fields")
     except (ValueError, AssertionError, RuntimeError, HttpProcessingError, web.RequestPayloadError) as error:
         _drop(recording)
         raise BadRequest(f"the multipart form is broken: {' '.join(str(error).split())[:200]}") from error
     except TimeoutError as error:
         _drop(recording)
-        raise BadRequest(f"the upload stood still for {BODY_TIMEOUT_S:.0f} s") from error
+        raise BadRequest(
+            f"the upload stood still for {BODY_TIMEOUT_S:.0f} s or took more than {UPLOAD_TIMEOUT_S:.0f} s"
+        ) from error
     except BaseException:
         _drop(recording)
         raise
@@ -80,7 +84,11 @@ def _drop(recording: Recording | None) -> None:
 
 async def _text(part: BodyPartReader) -> str:
     body = bytearray()
-    while chunk := await part.read_chunk():
+    while True:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            chunk = await part.read_chunk()
+        if not chunk:
+            break
         body += chunk
         if len(body) > FIELD_BYTES_MAX:
             raise TooLarge(f"{part.name} has more than {FIELD_BYTES_MAX} bytes")
@@ -102,7 +110,9 @@ async def _spool(part: BodyPartReader, bytes_max: int, decoders: Executor) -> IO
             if size > bytes_max:
                 raise TooLarge(f"file has more than the {bytes_max >> 20} MiB that are taken")
             if isinstance(file, io.BytesIO) and size > MEMORY_BYTES_MAX:
-                file = await loop.run_in_executor(decoders, _to_disk, file)
+                held = file.getvalue()
+                file = tempfile.TemporaryFile(prefix="visage-upload-")  # noqa: SIM115 (the recording owns and closes it)
+                await loop.run_in_executor(decoders, file.write, held)
             if isinstance(file, io.BytesIO):
                 file.write(chunk)
             else:
@@ -111,13 +121,6 @@ async def _spool(part: BodyPartReader, bytes_max: int, decoders: Executor) -> IO
     except BaseException:
         file.close()
         raise
-    return file
-
-
-def _to_disk(memory: io.BytesIO) -> IO[bytes]:
-    file = tempfile.TemporaryFile(prefix="visage-upload-")  # noqa: SIM115 (the recording owns and closes it)
-    file.write(memory.getbuffer())
-    memory.close()
     return file
 
 
@@ -183,7 +186,7 @@ class Recording:
                 return None
             try:
                 return next(self._blocks, None)
-            except av.error.FFmpegError:
+            except (av.error.FFmpegError, Unprocessable):
                 return None  # judged playable; a damaged end is silence, not a failure
 
     def _release(self) -> None:

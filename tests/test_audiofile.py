@@ -122,6 +122,12 @@ def test_a_wav_written_to_a_pipe_is_whole() -> None:
     assert inspect(io.BytesIO(piped), MAX_S).duration_s == pytest.approx(1.0)
 
 
+def test_a_codec_nobody_knows_is_refused() -> None:
+    unknown = WAV[:20] + b"\x99\x99" + WAV[22:]
+    with pytest.raises(Unprocessable, match="codec"):
+        inspect(io.BytesIO(unknown), MAX_S)
+
+
 @settings(max_examples=60, deadline=None)
 @given(name=st.sampled_from(sorted(GOOD)), data=st.data())
 def test_damage_is_decoded_or_refused_never_worse(name: str, data: st.DataObject) -> None:
