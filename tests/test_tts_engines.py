@@ -140,7 +140,10 @@ async def test_kokoro_stops_within_a_frame_and_speaks_again(kokoro: KokoroEngine
 
 @pytest.mark.voice
 @needs_kokoro
-@pytest.mark.parametrize("text", ["价格是1000元，打8折。", "A", "嗯", "（好）！", "ＡＢＣ你好１２３", "12:30 见 3.5%"])
+@pytest.mark.parametrize(
+    "text",
+    ["好" + "—" * 600 + "吧", "价格是1000元，打8折。", "A", "嗯", "（好）！", "ＡＢＣ你好１２３", "12:30 见 3.5%"],
+)
 async def test_kokoro_takes_any_clause(text: str, kokoro: KokoroEngine) -> None:
     pcm, _ = await say(kokoro, text, "zh")
     assert pcm.size > 2000 and np.isfinite(pcm).all()

@@ -178,6 +178,8 @@ class KokoroEngine:
         spans: list[tuple[str, int, int]] = []
         for spelling in part:
             own = [self._vocabulary[c] for c in spelling.phonemes if c in self._vocabulary]
+            if own == ids[-1:] and not spelling.spoken:
+                continue
             if spelling.spoken and own:
                 if ids and ids[-1] != self._vocabulary[" "]:
                     ids.append(self._vocabulary[" "])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import unicodedata
 import warnings
 from pathlib import Path
 
@@ -42,6 +43,7 @@ class Speller:
 
     def spell(self, clause: str, language: str, *, british: bool = False) -> list[Spelling]:
         """The words and marks of a clause in order."""
+        clause = unicodedata.normalize("NFKC", clause)
         return self._chinese(clause, british) if language == "zh" else self._words(clause, british)
 
     def _chinese(self, clause: str, british: bool) -> list[Spelling]:
