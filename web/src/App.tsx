@@ -7,6 +7,7 @@ import { ConversationList } from "./components/ConversationList";
 import { Header } from "./components/Header";
 import { Messages } from "./components/Messages";
 import { Presence } from "./components/Presence";
+import { isOpen } from "./conversation";
 import { useChoices } from "./hooks/use-choices";
 import { useLook } from "./hooks/use-look";
 import { usePlayer } from "./hooks/use-player";
@@ -44,7 +45,7 @@ export function App({ api, link }: { api: Api; link: Link }) {
             live={live}
             characters={server.textCharactersMax}
             hint={mode === "chat" && !server.chat ? words.noLanguageModel : ""}
-            speaking={presenter.caption.speaking}
+            speaking={presenter.caption.speaking || presenter.conversation.lines.some(isOpen)}
             onSend={(text) => presenter.say(mode, text, choices.voice)}
             onStop={presenter.stop}
             upload={upload}

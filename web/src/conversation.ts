@@ -95,7 +95,8 @@ function join(heard: string, clause: string): string {
   return /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\u3000-\u303f\uff00-\uffef\s]$/u.test(heard) ? heard + clause : `${heard} ${clause}`;
 }
 
-function isOpen(line: Line): boolean {
+/** It is still to be heard, or being heard. */
+export function isOpen(line: Line): boolean {
   return line.state === "waiting" || line.state === "speaking";
 }
 

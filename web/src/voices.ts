@@ -21,17 +21,23 @@ function engineName(engine: string): string {
   return engine === "espeak" ? "eSpeak" : engine.charAt(0).toUpperCase() + engine.slice(1);
 }
 
-/** Voices by their first language; the page's own language first, then by the language's name. */
+/** A voice of more languages than this is not a voice of its first one. */
+const FEW_LANGUAGES = 4;
+/** ISO 639-2 for several languages. */
+const MANY = "mul";
+
+/** Voices by their first language: the page's own first, then by the language's name, those of many languages last. */
 export function groupVoices(voices: readonly Voice[], language: Language, words: Words): VoiceGroup[] {
   const names = new Intl.DisplayNames([language], { type: "language", fallback: "code" });
   const groups = new Map<string, VoiceGroup>();
   for (const voice of voices) {
-    const tag = voice.languages[0] ?? "und";
-    const group = groups.get(tag) ?? { language: tag, label: languageLabel(names, tag), voices: [] };
+    const tag = voice.languages.length > FEW_LANGUAGES ? MANY : (voice.languages[0] ?? "und");
+    const label = tag === MANY ? words.manyLanguages : languageLabel(names, tag);
+    const group = groups.get(tag) ?? { language: tag, label, voices: [] };
     group.voices.push({ id: voice.id, label: voiceLabel(voice, words) });
     groups.set(tag, group);
   }
-  const rank = (tag: string) => (tag === language ? 0 : tag === "zh" || tag === "en" ? 1 : 2);
+  const rank = (tag: string) => (tag === language ? 0 : tag === "zh" || tag === "en" ? 1 : tag === MANY ? 3 : 2);
   return [...groups.values()].toSorted((a, b) => rank(a.language) - rank(b.language) || a.label.localeCompare(b.label, language));
 }
 
@@ -45,5 +51,6 @@ function languageLabel(names: Intl.DisplayNames, tag: string): string {
 
 function voiceLabel(voice: Voice, words: Words): string {
   const gender = voice.gender === "female" ? words.female : voice.gender === "male" ? words.male : "";
-  return [voiceName(voice.id), gender, engineName(voice.engine)].filter((part) => part !== "").join(" · ");
+  const name = voiceName(voice.id);
+  return [name.toLowerCase() === voice.gender ? "" : name, gender, engineName(voice.engine)].filter((part) => part !== "").join(" · ");
 }

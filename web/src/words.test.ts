@@ -37,6 +37,11 @@ describe("voices", () => {
     expect(groupVoices(voices, "zh", WORDS.zh).map(({ language, voices: of }) => [language, of.length])).toEqual([
       ["zh", 1], ["en", 2], ["ja", 1], ["und", 1],
     ]);
+    const many = { ...voice("espeak:female", "en", "zh", "ja", "ko", "fr"), engine: "espeak" };
+    expect(groupVoices([many, voice("f", "fr")], "en", WORDS.en)[1]).toMatchObject({
+      label: "Many languages",
+      voices: [{ label: "female · eSpeak" }],
+    });
     expect(groupVoices([voice("kokoro:zf_xiaobei", "zh")], "en", WORDS.en)[0]).toMatchObject({
       label: "Chinese",
       voices: [{ label: "Xiaobei · female · Kokoro" }],
