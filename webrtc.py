@@ -172,8 +172,11 @@ class PeerSession:
     def _state_changed(self) -> None:
         state = self._pc.connectionState
         if state == "connected" and not self._clock_started:
+            try:
+                self.clock.start()
+            except RuntimeError as exc:  # the process may have no more threads
+                return self._close_soon(str(exc))
             self._clock_started = True
-            self.clock.start()
         elif state in ("failed", "closed"):
             self._close_soon(state)
 

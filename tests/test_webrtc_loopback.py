@@ -273,6 +273,16 @@ async def test_failing_session_closes_its_connection(pair: Pair, caplog: pytest.
     assert "scripted" in caplog.text
 
 
+async def test_no_thread_left_closes_the_connection(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start() -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(pair.session.clock, "start", start)
+    await pair.viewer.watch(pair.session)
+    await asyncio.wait_for(pair.closed.wait(), PATIENCE_S)
+    assert pair.session.state == "closed"
+
+
 async def test_events_for_a_client_that_does_not_read_are_dropped(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     await pair.connect()
     monkeypatch.setattr(transport.channel, "BUFFER_BYTES", -1)
