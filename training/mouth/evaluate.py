@@ -78,7 +78,7 @@ def main() -> None:
     clean = arrays["test_picture"]
     drawn = predict(Mouth(options.model).draw, arrays["test_w"], arrays["test_pose"])
     print(json.dumps({k: round(v, 3) for k, v in measure(drawn, clean, arrays["mask"]).items()}))
-    idle = predict(Mouth(options.model).draw, np.zeros((125, 16), np.float32), arrays["idle_pose"])
+    idle = predict(Mouth(options.model).draw, arrays["idle_w"], arrays["idle_pose"])
     figures = measure(idle, arrays["idle_picture"], arrays["mask"])
     print("at rest against the idle frames:", json.dumps({k: round(v, 3) for k, v in figures.items()}))
     if options.sheet:

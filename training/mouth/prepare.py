@@ -1,8 +1,8 @@
 """Pack the avatar kit's renders into one file of arrays: `python -m training.mouth.prepare --kit DIR --out FILE`.
 
-Training rows are the kit's noisy patches, its 15 viseme stills, and the idle frames themselves, brought into canonical
-coordinates as clean pictures of the mouth at rest. Test rows are the held-out patches rendered clean (`--clean DIR`,
-same numbering); none of their noisy twins is trained on.
+Training rows are the kit's noisy patches, its 15 viseme stills, and the idle frames, brought into canonical coordinates
+as pictures of the mouth at rest. Of the held-out patches, rendered clean (`--clean DIR`, same numbering), every 7th
+calibrates and the others are the test rows; no noisy twin of either is trained on.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 HOLD_OUT_EVERY = 12
 HOLD_OUT_AT = 7
 """The kit's own split: every 12th patch, from the 7th on, is held out."""
+CALIBRATION_EVERY = 7
+CALIBRATION_AT = 3
+"""Of the clean pictures, these tell what the denoiser of the training patches does to shades; the others judge."""
 VISEME_FRAME = 12
 """The idle frame whose head pose the kit's viseme stills have."""
 WIDTH = 192
@@ -48,37 +51,45 @@ def idle_patches(kit: Path) -> tuple[NDArray[np.uint8], FloatArray]:
     return np.stack(patches).astype(np.uint8), frames["pose"].astype(np.float32)
 
 
+def viseme_stills(kit: Path, pose: FloatArray) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
+    """The kit's stills of single visemes [N,H,W,3], their weights [N,16] and pose [N,3]."""
+    visemes = json.loads((kit / "visemes.json").read_text())
+    names = visemes["order"]
+    pictures = np.stack([read_rgb(kit / "visemes" / f"{name}.png") for name in names])
+    w = np.array([visemes["visemes"][name] for name in names], np.float32)
+    return pictures, w, np.repeat(pose[None], len(names), 0)
+
+
 def pack(kit: Path, clean: Path, out: Path) -> dict[str, int]:
     """Write `out` (npz) and return how many rows of each kind it holds."""
     labels = np.load(kit / "labels.npz")
-    ids = labels["id"]
-    held_out = ids % HOLD_OUT_EVERY == HOLD_OUT_AT
-    train = np.stack([read_rgb(kit / "train" / f"{i:06d}.png") for i in ids[~held_out]])
-    there = np.array([(clean / f"{i:06d}.png").exists() for i in ids])
-    test = held_out & there
-    test_pictures = [read_rgb(clean / f"{i:06d}.png") for i in ids[test]]
     idle, idle_pose = idle_patches(kit)
-    visemes = json.loads((kit / "visemes.json").read_text())
-    names = visemes["order"]
-    shapes = np.array([visemes["visemes"][name] for name in names], np.float32)
-    viseme_pose = np.repeat(idle_pose[VISEME_FRAME][None], len(names), 0)
-    viseme_pictures = np.stack([read_rgb(kit / "visemes" / f"{name}.png") for name in names])
-    np.savez(
-        out,
-        picture=np.concatenate([train, viseme_pictures]),
-        w=np.concatenate([labels["w"][~held_out], shapes]).astype(np.float32),
-        pose=np.concatenate([labels["pose"][~held_out], viseme_pose]).astype(np.float32),
-        idle_picture=idle,
-        idle_pose=idle_pose,
-        test_picture=np.stack(test_pictures) if test_pictures else np.zeros((0, HEIGHT, WIDTH, 3), np.uint8),
-        test_w=labels["w"][test].astype(np.float32),
-        test_pose=labels["pose"][test].astype(np.float32),
-        test_id=ids[test],
-        mask=np.load(kit / "mask.npy").astype(np.float32),
-        visemes=shapes,
-        viseme_names=np.array(names),
-    )
-    return {"train": len(train), "viseme": len(names), "idle": len(idle), "test": len(test_pictures)}
+    stills, still_w, still_pose = viseme_stills(kit, idle_pose[VISEME_FRAME])
+    held_out = labels["id"] % HOLD_OUT_EVERY == HOLD_OUT_AT
+    train = np.nonzero(~held_out)[0]
+    rendered = np.array([(clean / f"{i:06d}.png").exists() for i in labels["id"]])
+    judged = np.nonzero(held_out & rendered)[0]
+    calibrates = np.arange(len(judged)) % CALIBRATION_EVERY == CALIBRATION_AT
+    rows = {
+        "picture": np.concatenate([stack(kit / "train", labels["id"][train]), stills]),
+        "w": np.concatenate([labels["w"][train], still_w]),
+        "pose": np.concatenate([labels["pose"][train], still_pose]),
+        "idle_picture": idle,
+        "idle_w": np.zeros((len(idle), still_w.shape[1]), np.float32),
+        "idle_pose": idle_pose,
+        "mask": np.load(kit / "mask.npy").astype(np.float32),
+    }
+    for name, index in (("calibration", judged[calibrates]), ("test", judged[~calibrates])):
+        ids = labels["id"][index]
+        rows |= {f"{name}_picture": stack(clean, ids), f"{name}_w": labels["w"][index]}
+        rows |= {f"{name}_pose": labels["pose"][index], f"{name}_id": ids}
+    np.savez(out, **{key: np.asarray(value, value.dtype) for key, value in rows.items()})
+    return {name: len(rows[f"{name}pose"]) for name in ("", "idle_", "calibration_", "test_")}
+
+
+def stack(folder: Path, ids: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """The pictures of these ids [N,H,W,3]."""
+    return np.stack([read_rgb(folder / f"{i:06d}.png") for i in ids])
 
 
 def main() -> None:
@@ -88,7 +99,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the .npz to write")
     options = parser.parse_args()
     counts = pack(options.kit, options.clean or options.kit / "clean", options.out)
-    print(", ".join(f"{count} {kind} rows" for kind, count in counts.items()))
+    print(", ".join(f"{count} {kind or 'train_'}rows" for kind, count in counts.items()))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Train the drawing network: `python -m training.mouth.train --data FILE --out FILE [--steps N]`.
 
 Charbonnier loss on luma, chroma and luma gradients inside the feather mask. Its knee lies above the render noise of a
-training patch (about 2/255), where it is quadratic and so averages that noise instead of following it.
+training patch (about 2/255), where it is quadratic and so averages that noise instead of following it. A further term
+asks for the detail of the render: the local energy of the Laplacian, which a net that averages over small errors of
+position would lose.
 """
 
 # mypy: disable-error-code="import-not-found,misc"
@@ -16,26 +18,35 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from training.mouth import colour
 from training.mouth.net import MouthNet
 
 SEED = 2026
-BATCH = 16
-IDLE_PER_BATCH = 2
+BATCH = 8
+IDLE_PER_BATCH = 1
+SHADE_BLUR_PX = 1.5
+STILLS = 15
+STILL_WEIGHT = 3
+"""The last rows, the kit's viseme stills, have less noise and are drawn more often."""
 KNEE = 3 / 255
 OUTSIDE_WEIGHT = 0.02
 """Loss outside the mask, where the patch is never seen."""
 BOX_WEIGHT = 1.5
 """Extra loss in the mouth box."""
 BOX = (slice(50, 110), slice(50, 142))
-EMA_HORIZON = 400
-STILLS = 15
-"""The last rows, the kit's viseme stills: of less noise, so drawn more often."""
-SAVE_STEPS = 500
+EMA_HORIZON = 600
+SAVE_STEPS = 200
 BF16_PART = 0.85
 """Of the steps, the first part computes in bfloat16, the rest in float32."""
+
+
+DETAIL_WEIGHT = 0.25
+DETAIL_GAIN = 1.06
+"""Amplitude of detail asked for, relative to the training patch: the denoiser of the renders took that much."""
+DETAIL_WINDOW_PX = 8
 
 
 class Rows:
@@ -59,6 +70,18 @@ def charbonnier(error: Tensor) -> Tensor:
     return (error.square() + KNEE**2).sqrt() - KNEE
 
 
+def windows(plane: Tensor) -> Tensor:
+    """Means over half-overlapping windows of the last two axes."""
+    return nn.functional.avg_pool2d(plane, DETAIL_WINDOW_PX, DETAIL_WINDOW_PX // 2)
+
+
+def local_energy(y: Tensor) -> Tensor:
+    """[B,H,W] -> the mean square of the Laplacian in each window."""
+    middle = y[:, 1:-1, 1:-1]
+    laplacian = y[:, :-2, 1:-1] + y[:, 2:, 1:-1] + y[:, 1:-1, :-2] + y[:, 1:-1, 2:] - 4 * middle
+    return windows(laplacian.square())
+
+
 class Loss(nn.Module):
     def __init__(self, mask: Tensor) -> None:
         super().__init__()
@@ -67,39 +90,67 @@ class Loss(nn.Module):
         weight = weight / weight.mean()
         self.register_buffer("weight", weight)
         self.register_buffer("weight_uv", nn.functional.avg_pool2d(weight[None], 2)[0])
+        self.register_buffer("weight_detail", windows(weight[None, 1:-1, 1:-1])[0])
 
-    def forward(self, y: Tensor, uv: Tensor, y_true: Tensor, uv_true: Tensor, row: Tensor) -> Tensor:
+    def forward(self, y: Tensor, uv: Tensor, y_true: Tensor, uv_true: Tensor) -> Tensor:
         error = y - y_true
         loss = (charbonnier(error) * self.weight).mean((1, 2))
         loss = loss + (charbonnier(uv - uv_true) * self.weight_uv).mean((1, 2, 3)) * 1.5
         dx = charbonnier(error[:, :, 1:] - error[:, :, :-1]) * self.weight[:, 1:]
         dy = charbonnier(error[:, 1:] - error[:, :-1]) * self.weight[1:]
         loss = loss + dx.mean((1, 2)) + dy.mean((1, 2))
-        return (loss * row).mean()
+        return (loss + DETAIL_WEIGHT * self.detail(y, y_true)).mean()
+
+    def detail(self, y: Tensor, y_true: Tensor) -> Tensor:
+        """[B]: how far the local energy of the Laplacian is from the render's."""
+        drawn, wanted = (local_energy(plane).add(KNEE**2).sqrt() for plane in (y, y_true))
+        return ((drawn - wanted * DETAIL_GAIN).abs() * self.weight_detail).mean((1, 2))
+
+
+def shade(net: MouthNet, clean: Rows) -> tuple[Tensor, Tensor]:
+    """What the denoiser of the training patches does to shades: [H,W] and [2,H/2,W/2] to take off their pixels.
+
+    `net` has averaged the patches' noise away, so its median error against clean renders is what they are off by.
+    """
+    with torch.no_grad():
+        y, uv = net(clean.w, clean.pose)
+    return blur((y - clean.y).median(0).values, SHADE_BLUR_PX), blur(
+        (uv - clean.uv).median(0).values, SHADE_BLUR_PX / 2
+    )
+
+
+def blur(plane: Tensor, sigma: float) -> Tensor:
+    """Gaussian over the last two axes."""
+    return torch.from_numpy(gaussian_filter(plane.numpy(), (0,) * (plane.ndim - 2) + (sigma, sigma)))
 
 
 def openness(w: Tensor) -> Tensor:
     """Sampling weight of a row: open mouths are a minority among the renders, and the hardest to draw."""
-    return 1 + 40 * (w[:, 0] - 0.1).clamp(0, 0.5) + 2 * w[:, [2, 11, 12]].sum(1).clamp(0, 0.5)
+    return 1 + 25 * (w[:, 0] - 0.1).clamp(0, 0.5) + 2 * w[:, [2, 11, 12]].sum(1).clamp(0, 0.5)
 
 
-def train(data: Path, out: Path, steps: int, rate: float, **sizes: int) -> None:
+def train(data: Path, out: Path, start: Path | None, steps: int, rate: float, sizes: dict[str, int]) -> None:
     """Write the running average of the weights to `out` every SAVE_STEPS and at the end."""
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     arrays = np.load(data)
     rows = Rows(arrays["picture"], arrays["w"], arrays["pose"])
-    idle = Rows(arrays["idle_picture"], np.zeros((len(arrays["idle_pose"]), 16), np.float32), arrays["idle_pose"])
+    idle = Rows(arrays["idle_picture"], arrays["idle_w"], arrays["idle_pose"])
     net = MouthNet(**sizes)
     net.face_y.data[0, 0] = idle.y.mean(0)
     net.face_uv.data[0] = idle.uv.mean(0)
+    if start:
+        net.load_state_dict(torch.load(start, weights_only=True)["state"])
+        y, uv = shade(net, Rows(*(arrays[f"calibration_{part}"] for part in ("picture", "w", "pose"))))
+        rows.y[:-STILLS] -= y
+        rows.uv[:-STILLS] -= uv
     average = copy.deepcopy(net)
     loss_of = Loss(torch.from_numpy(arrays["mask"]))
     optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=1e-3, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.05)
     chance = openness(rows.w)
-    chance[-STILLS:] *= 3
+    chance[-STILLS:] *= STILL_WEIGHT
     began, mean = time.monotonic(), 0.0
     for step in range(steps):
         pairs = zip(
@@ -110,7 +161,7 @@ def train(data: Path, out: Path, steps: int, rate: float, **sizes: int) -> None:
         w, pose, y_true, uv_true = (torch.cat(pair) for pair in pairs)
         with torch.autocast("cpu", torch.bfloat16, enabled=step < steps * BF16_PART):
             y, uv = net(w, pose)
-        loss = loss_of(y, uv, y_true, uv_true, torch.ones(BATCH))
+        loss = loss_of(y, uv, y_true, uv_true)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -130,13 +181,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="what prepare wrote")
     parser.add_argument("--out", type=Path, required=True, help="the .pt to write")
+    parser.add_argument("--start", type=Path, help="go on from this .pt")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--wide", type=int, default=64)
     parser.add_argument("--narrow", type=int, default=32)
     options = parser.parse_args()
     sizes = {"wide": options.wide, "narrow": options.narrow}
-    train(options.data, options.out, options.steps, options.rate, **sizes)
+    train(options.data, options.out, options.start, options.steps, options.rate, sizes)
 
 
 if __name__ == "__main__":
