@@ -338,6 +338,11 @@ async def test_sound_waits_for_a_gesture_where_the_browser_wants_one(fake: Fake,
     button = page.get_by_role("button", name="Tap for sound")
     await expect(button).to_be_visible(timeout=20_000)
     assert (await page.evaluate(PLAYBACK))["muted"]
+    await fake.drop()
+    await expect(page.locator(STATUS)).to_have_text("Reconnecting")
+    await page.locator(f"{STATUS}[data-phase=live]").wait_for()
+    await expect(button).to_be_visible()
+    assert (await page.evaluate(PLAYBACK))["muted"]
     await button.click()
     await expect(button).to_have_count(0)
     assert not (await page.evaluate(PLAYBACK))["muted"]

@@ -19,7 +19,36 @@ export interface Player {
 
 function firstVolume(): number {
   const volume = Number(recall("volume") ?? 1);
-  return volume >= 0 && volume <= 1 ? volume : 1;
+  return volume > 0 && volume <= 1 ? volume : 1;
+}
+
+/** Plays; silently, and true, where the browser lets no sound out before somebody touches the page. */
+async function isHeldBack(element: HTMLVideoElement): Promise<boolean> {
+  try {
+    await element.play();
+  } catch (error) {
+    if (!(error instanceof DOMException) || error.name !== "NotAllowedError") return false; // replaced by a newer stream
+    element.muted = true;
+    await element.play().catch(() => {
+      // Not even silent pictures: the gesture that lets sound out starts them too.
+    });
+    return true;
+  }
+  return false;
+}
+
+/** Calls `action` at the first touch or key anywhere on the page while `waiting`. */
+function useGesture(waiting: boolean, action: () => void): void {
+  useEffect(() => {
+    if (!waiting) return;
+    const options = { capture: true };
+    document.addEventListener("pointerup", action, options);
+    document.addEventListener("keydown", action, options);
+    return () => {
+      document.removeEventListener("pointerup", action, options);
+      document.removeEventListener("keydown", action, options);
+    };
+  }, [waiting, action]);
 }
 
 export function usePlayer(stream: MediaStream | null): Player {
@@ -29,17 +58,11 @@ export function usePlayer(stream: MediaStream | null): Player {
   const [volume, setVolumeState] = useState(firstVolume);
   const [shownStream, setShownStream] = useState<MediaStream | null>(null);
 
+  const wantsSilence = useRef(false);
+
   const start = useCallback(async (element: HTMLVideoElement) => {
-    try {
-      await element.play();
-    } catch (error) {
-      if (!(error instanceof DOMException) || error.name !== "NotAllowedError") return; // replaced by a newer stream
-      setBlocked(true);
-      element.muted = true;
-      await element.play().catch(() => {
-        // Not even silent pictures: the button that unblocks sound starts them too.
-      });
-    }
+    element.muted = wantsSilence.current; // one muted before, for want of a gesture, would look as if it could play
+    setBlocked(await isHeldBack(element));
   }, []);
 
   useEffect(() => {
@@ -53,32 +76,21 @@ export function usePlayer(stream: MediaStream | null): Player {
   }, [stream, start]);
 
   useEffect(() => {
+    wantsSilence.current = muted;
     if (!video.current) return;
     video.current.muted = muted || blocked;
     video.current.volume = volume;
   }, [muted, blocked, volume]);
 
   const unblock = useCallback(() => {
-    setBlocked(false);
-    if (!video.current) return;
-    video.current.muted = muted;
-    void start(video.current);
-  }, [muted, start]);
-
-  useEffect(() => {
-    if (!blocked) return;
-    const options = { capture: true };
-    document.addEventListener("pointerup", unblock, options);
-    document.addEventListener("keydown", unblock, options);
-    return () => {
-      document.removeEventListener("pointerup", unblock, options);
-      document.removeEventListener("keydown", unblock, options);
-    };
-  }, [blocked, unblock]);
+    if (video.current) void start(video.current);
+  }, [start]);
+  useGesture(blocked, unblock);
 
   const setVolume = useCallback((next: number) => {
-    setVolumeState(next);
     setMuted(next === 0);
+    if (next === 0) return; // unmuting brings back what was heard before
+    setVolumeState(next);
     remember("volume", String(next));
   }, []);
   return { video, blocked, muted, volume, shown: stream !== null && shownStream === stream, unblock, setMuted, setVolume };
