@@ -55,6 +55,7 @@ async def count() -> dict[str, Any]:
     others = asyncio.all_tasks() - {asyncio.current_task()}
     if others:
         await asyncio.wait(others, timeout=SETTLE_S)
+    await asyncio.sleep(0.2)  # threads that have said their last word
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # pages that glibc keeps for later are not held by anyone
     objects = collections.Counter(type(o).__name__ for o in gc.get_objects())

@@ -54,6 +54,7 @@ class Pair:
     async def is_closed(self) -> None:
         await asyncio.wait_for(self.closed.wait(), PATIENCE_S)
         assert self.session.state == "closed"
+        self.session.clock._thread.join(1)  # it has said its last word and is about to end
         assert not self.session.clock._thread.is_alive()
 
     async def aclose(self) -> None:
