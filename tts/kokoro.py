@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from clauses import spoken_s
 from errors import EngineError
 from media import Pcm
 from tts.base import Sound, Voice, Word
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LONGEST_CHUNK_S = 4.5
-FIRST_CHUNK_S = 1.3
-"""A hurried clause begins with so little that its sound is there within a second."""
+FIRST_SOUND_S = 1.1
+"""A hurried clause begins with as much as is expected to be made in this time."""
+FIRST_CHUNK_MIN_S, FIRST_CHUNK_MAX_S = 1.3, 3.5
+COST_AT_FIRST = 0.4
+"""Seconds of work for a second of speech as `spoken_s` estimates it, before it was measured."""
 HEARTBEAT_S = 1.0
 STUCK_S = 20.0
 """No chunk takes half of that on a busy core."""
@@ -40,7 +44,7 @@ NICE = 5
 LICENCE = "Apache-2.0"
 MODELS = Path(__file__).resolve().parent.parent / "models" / "kokoro"
 NETWORKS = ("model_quantized.onnx", "kokoro-v1.0.int8.onnx")
-_DEFAULTS = ("zf_xiaoxiao", "af_heart")
+_DEFAULTS = ("zf_xiaoyi", "af_heart")
 _LANGUAGES = {"a": ("en",), "b": ("en",), "z": ("zh", "en")}
 _NOTHING = Sound(np.zeros(0, np.float32))
 
@@ -66,6 +70,7 @@ class KokoroEngine:
         self._silent_ids: set[int] = set()
         self._styles: dict[str, NDArray[np.float32]] = {}
         self._job_began = time.monotonic()
+        self._cost = COST_AT_FIRST
         self._found: tuple[Voice, ...] = ()
 
     def voices(self) -> tuple[Voice, ...]:
@@ -147,7 +152,8 @@ class KokoroEngine:
 
             self._speller = Speller(self._models.parent / ".cache")
         spellings = self._speller.spell(clause, language, british=voice.id.startswith("kokoro:b"))
-        return chunks(spellings, LONGEST_CHUNK_S, FIRST_CHUNK_S if hurry else None)
+        first_s = min(FIRST_CHUNK_MAX_S, max(FIRST_CHUNK_MIN_S, FIRST_SOUND_S / self._cost))
+        return chunks(spellings, LONGEST_CHUNK_S, first_s if hurry else None)
 
     def _synthesise(
         self,
@@ -165,7 +171,11 @@ class KokoroEngine:
             return _NOTHING
         silent = next((n for n, i in enumerate(reversed(ids)) if i not in self._silent_ids), len(ids) - 1)
         style = self._style(voice)[min(len(ids), MAX_PHONEMES) - 1]
+        began = time.monotonic()
         pcm, at_s = network.run(ids, style, speed, silent, options)
+        expected_s = spoken_s("".join(spelling.text for spelling in part))
+        if expected_s > 0.5:
+            self._cost = 0.7 * self._cost + 0.3 * (time.monotonic() - began) / expected_s
         pcm, cut_s = _trimmed(pcm, *joints)
         length_s = pcm.size / SAMPLE_RATE_HZ
         begins, ends = np.clip((at_s[:-1] - cut_s, at_s[1:] - cut_s), 0.0, length_s) + begin_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from itertools import pairwise
 
 from clauses import script_of, spoken_s
 
@@ -12,6 +13,7 @@ GROWTH = 1.4
 """How much longer each chunk of a hurried clause may be than the one before: the network makes speech in 0.5 to 0.7 of
 the time it takes to hear it."""
 STRETCH = 1.25
+_LEANING = frozenset([*"的地得了着过吗呢吧啊们里上下中时后前间", "起来", "下去", "出来", "上去", "不了", "一下"])
 PUNCTUATION = ';:,.!?—…"“”() '
 
 
@@ -57,15 +59,24 @@ def _length_s(spellings: list[Spelling]) -> float:
 
 
 def _split(spellings: list[Spelling], near_s: float) -> tuple[list[Spelling], list[Spelling]]:
-    """Cut near `near_s`; a mark within a third of it wins over a bare gap between words."""
+    """Cut near `near_s`, where it hurts least."""
     best, best_cost, passed_s = len(spellings), float("inf"), 0.0
-    for at, spelling in enumerate(spellings[:-1], 1):
-        passed_s += spoken_s(spelling.text)
+    for at, (before, after) in enumerate(pairwise(spellings), 1):
+        passed_s += spoken_s(before.text)
         if not any(rest.spoken for rest in spellings[at:]):
             break
-        marked = not spelling.spoken and not spelling.text.isspace()
-        cost = abs(passed_s - near_s) - (near_s / 3 if marked else 0.0)
-        following = spellings[at]
-        if passed_s > 0 and (following.spoken or following.text.isspace()) and cost < best_cost:
+        cost = abs(passed_s - near_s) + near_s * _torn(before, after)
+        if passed_s > 0 and (after.spoken or after.text.isspace()) and cost < best_cost:
             best, best_cost = at, cost
     return spellings[:best], spellings[best:]
+
+
+def _torn(before: Spelling, after: Spelling) -> float:
+    """How much a cut here is heard, from -0.3 at a mark to 1 before a word that leans on the one before it."""
+    if not before.spoken and not before.text.isspace():
+        return -0.3
+    if after.text in _LEANING:
+        return 1.0
+    if before.text[-1] in "的了":
+        return -0.2
+    return 0.25 * (len(before.text) == 1) + 0.25 * (len(after.text) == 1)
