@@ -70,6 +70,10 @@ class Api:
         """Stop the speech."""
         return await self.post("/interrupt_talk", json={"sessionid": sessionid})
 
+    async def speaking(self, sessionid: str) -> bool:
+        """True until the last of what was said is played out."""
+        return bool((await self.post("/is_speaking", json={"sessionid": sessionid})).body.get("data"))
+
     async def metric(self, name: str) -> float | None:
         """A gauge or counter of `/metrics`, None when the server has none of that name."""
         if self._http is None:

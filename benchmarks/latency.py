@@ -65,7 +65,7 @@ class Utterance:
     motion: float | None = None
 
 
-async def utterances(session: Session, commands: list[Command]) -> list[Utterance]:
+async def utterances(session: Session, api: Api, commands: list[Command]) -> list[Utterance]:
     """Rest, then have everything said, one after the other; closes the session."""
     said: list[Utterance] = []
     await asyncio.sleep(REST_S)
@@ -73,7 +73,7 @@ async def utterances(session: Session, commands: list[Command]) -> list[Utteranc
         reply = await command(session.connection.sessionid)
         said.append(Utterance(reply.sent))
         if await until_heard(session, reply.sent):
-            await until_quiet(session, reply.sent)
+            await until_quiet(session, api, reply.sent)
     end = time.monotonic()
     await session.close()
     sound, pictures = await session.sound(), await session.pictures()
@@ -103,7 +103,7 @@ async def humanaudio(plan: Plan) -> list[Figure]:
         async with Api(server.url) as api:
             for kind, bar in zip(CLIENTS, (250, 400), strict=True):
                 async with client(kind, server, api) as browser, opened(browser, api) as session:
-                    said = await utterances(session, [lambda sid: api.human_audio(sid, wav)] * plan.repeats)
+                    said = await utterances(session, api, [lambda sid: api.human_audio(sid, wav)] * plan.repeats)
                 figures.append(
                     first_sounds(Figure("humanaudio", f"/humanaudio to first sound, {kind}", "ms", [], bar), said)
                 )
@@ -133,7 +133,7 @@ async def echo(plan: Plan) -> list[Figure]:
                     return await api.human(sid, sentence())
 
                 async with opened(None, api) as session:
-                    said = await utterances(session, [say] * plan.repeats)
+                    said = await utterances(session, api, [say] * plan.repeats)
                 figures.append(
                     first_sounds(Figure("echo", f"/human to first sound, {name}, wire", "ms", [], bar), said)
                 )

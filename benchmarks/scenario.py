@@ -77,14 +77,15 @@ async def until_heard(session: Session, after: float) -> bool:
     return False
 
 
-async def until_quiet(session: Session, after: float) -> None:
-    """Wait until the sound that has begun since `after` is over, then a moment more.
+async def until_quiet(session: Session, api: Api, after: float) -> None:
+    """Wait until the sound that has begun since `after` is over and nothing waits to be said, then a moment more.
 
     The moment is random, so that the next command meets the 40 ms clock of the playout at any phase.
     """
     while time.monotonic() - after < SPEECH_TIMEOUT_S:
         await asyncio.sleep(POLL_S)
         sound = (await session.sound()).since(after)
-        if analysis.last_sound(sound.t, sound.rms, after, QUIET_S) not in (None, after):
+        quiet = analysis.last_sound(sound.t, sound.rms, after, QUIET_S) not in (None, after)
+        if quiet and not await api.speaking(session.connection.sessionid):
             break
     await asyncio.sleep(random.uniform(0.3, 0.8))
