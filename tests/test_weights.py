@@ -16,7 +16,8 @@ import pytest
 import weights
 from errors import BadRequest, Unavailable
 from fetch import Package, download, unpack
-from weights import Manifest, Part, Weight, read_manifest, state_of, weights_list, weights_pull, weights_verify
+from manifest import Manifest, Part, Weight, read_manifest
+from weights import state_of, weights_list, weights_pull, weights_verify
 
 CONTENT = bytes(range(256)) * 400
 

@@ -46,10 +46,9 @@ def chunks(spellings: list[Spelling], longest_s: float, first_s: float | None = 
         sizes_s = [first_s]
         while sum(sizes_s) * STRETCH < total_s:
             sizes_s.append(min(longest_s, sizes_s[-1] * GROWTH))
-        sizes_s = [size_s * total_s / sum(sizes_s) for size_s in sizes_s]
     parts = []
-    for size_s in sizes_s[:-1]:
-        part, spellings = _split(spellings, size_s)
+    for number, size_s in enumerate(sizes_s[:-1]):
+        part, spellings = _split(spellings, _length_s(spellings) * size_s / sum(sizes_s[number:]))
         parts.append(part)
     return [part for part in [*parts, spellings] if part]
 
