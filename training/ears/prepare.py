@@ -119,7 +119,7 @@ def light_jobs(engine: str, corpus: Corpus, phonemizer: Phonemizer, rng: random.
 
 
 def kokoro_jobs(build: Path, corpus: Corpus, phonemizer: Phonemizer, rng: random.Random) -> Iterator[Job]:
-    """Kokoro's voices in turns, so that a run stopped early is balanced: English, Chinese, every voice alike."""
+    """The held-out voices of Kokoro, then the others in turns, so that a run stopped early is balanced."""
     model = KokoroModel(build, phonemizer)
     names = sorted(p.stem for p in (build / "voices").glob("*.bin"))
     queues = []
@@ -131,9 +131,9 @@ def kokoro_jobs(build: Path, corpus: Corpus, phonemizer: Phonemizer, rng: random
             counts = {"zh": 1} if native == "z" else {"en": 1}
         for language, count in counts.items():
             queues.append(list(jobs_of(voice, language, count, speaker, corpus, rng)))
-    ranked = [(k / len(q), rng.random(), job) for q in queues for k, job in enumerate(q)]
-    ranked.sort(key=lambda item: item[:2])
-    yield from (job for _, _, job in ranked)
+    ranked = [(job.split == "train", k / len(q), rng.random(), job) for q in queues for k, job in enumerate(q)]
+    ranked.sort(key=lambda item: item[:3])
+    yield from (job for *_, job in ranked)
 
 
 def save(path: Path, utterance: Utterance, language: str) -> None:
