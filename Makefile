@@ -46,7 +46,7 @@ web/dist/index.html: web/node_modules/.installed $(WEB_SOURCES)
 	@touch $@
 
 weights: python
-	@$(PY) app.py weights pull --default
+	@$(PY) app.py weights pull
 
 test-setup: setup $(VENV)/.installed-dev
 	@tools/system_packages.sh chromium fonts-noto-cjk

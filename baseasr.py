@@ -65,18 +65,19 @@ class BaseASR:
         """Take the window of the next video frame; only when `ready`."""
         first = self._pending.popleft()
         second = self._pending.popleft() if self._pending else silent_frame(first.turn)
-        return self._window((first, second))
+        return self.cut((first, second))
 
     def silence(self, turn: int) -> FeatureWindow:
         """The window of a video frame without speech; pending speech is neither heard nor taken."""
         pair = (silent_frame(turn), silent_frame(turn))
-        return self._window(pair, look_ahead=False)
+        return self.cut(pair, look_ahead=False)
 
     def drop_pending(self) -> None:
         """Forget what was put in and not taken; what was heard stays as left context."""
         self._pending.clear()
 
-    def _window(self, speech: SpeechPair, *, look_ahead: bool = True) -> FeatureWindow:
+    def cut(self, speech: SpeechPair, *, look_ahead: bool = True) -> FeatureWindow:
+        """The window around `speech`, which joins what was heard."""
         ahead = [self._pending[i].pcm for i in range(min(self.right, len(self._pending)))] if look_ahead else []
         ahead += [SILENCE] * (self.right - len(ahead))
         middle = [frame.pcm for frame in speech]

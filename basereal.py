@@ -44,7 +44,7 @@ class _Job:
 
 
 class BaseReal:
-    """One session of any lip engine; a subclass chooses the window (`make_asr`).
+    """One session of any lip engine.
 
     Construct and call it on the event loop, except `due`, `next_request` and `accept` (scheduler) and `take` and
     `played` (clock).
@@ -55,6 +55,7 @@ class BaseReal:
         sessionid: str,
         avatar: Avatar,
         scheduler: Scheduler,
+        asr: BaseASR,
         tts: BaseTTS | None = None,
         *,
         actions: dict[int, Action] | None = None,
@@ -70,7 +71,7 @@ class BaseReal:
         self._clock = clock
         self._scheduler = scheduler
         self._lock = threading.Lock()
-        self._timeline = Timeline(avatar, self.make_asr())
+        self._timeline = Timeline(avatar, asr)
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue(JOBS_MAX)
@@ -78,10 +79,6 @@ class BaseReal:
         self._audible = False
         scheduler.add(self)
         self._worker = asyncio.create_task(self._work(), name=f"speech {sessionid}")
-
-    def make_asr(self) -> BaseASR:
-        """The sliding window of this session's engine."""
-        raise NotImplementedError
 
     @property
     def width(self) -> int:

@@ -78,15 +78,25 @@ class Settings(BaseSettings):
     tts_server: str = setting("", "Address of an external speech server", "外部语音合成服务地址", "--TTS_SERVER")
     batch_size: int = setting(4, "Pictures drawn at once over all sessions", "所有会话合并绘制的最大批量", ge=1, le=64)
     context_left: int = setting(
-        10, "Sliding window: 20 ms frames of past context", "滑动窗口：左侧上下文，20 毫秒帧数", "-l", ge=0, le=50
+        14,
+        "Sliding window: 20 ms frames of past context; lite hears at most 14",
+        "滑动窗口：左侧上下文，20 毫秒帧数；lite 最多使用 14 帧",
+        "-l",
+        ge=0,
+        le=50,
     )
     context_middle: int = setting(
-        8, "Sliding window: middle, 20 ms frames", "滑动窗口：中间长度，20 毫秒帧数", "-m", ge=1, le=50
+        2,
+        "Sliding window: 20 ms frames per step; lite always draws one picture, 2 frames",
+        "滑动窗口：每步的 20 毫秒帧数；lite 每步固定一幅画面，即 2 帧",
+        "-m",
+        ge=1,
+        le=50,
     )
     context_right: int = setting(
         6,
-        "Sliding window: 20 ms frames of look-ahead; each adds 20 ms of delay",
-        "滑动窗口：右侧前瞻，20 毫秒帧数，每帧增加 20 毫秒延迟",
+        "Sliding window: 20 ms frames of look-ahead, each 20 ms of delay for live sound; lite hears at most 6",
+        "滑动窗口：右侧前瞻，20 毫秒帧数，每帧使实时声音延迟 20 毫秒；lite 最多使用 6 帧",
         "-r",
         ge=0,
         le=50,

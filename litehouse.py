@@ -148,13 +148,18 @@ class LiteHouse:
         """One session for `SessionManager`."""
         avatar = await self.avatar(wish.avatar)
         actions = await self.actions(wish.custom_config, avatar)
-        real = build_real(avatar, self.scheduler, self.chain, sessionid, wish, actions)
+        real = self._real(sessionid, avatar, wish, actions)
         try:
             peer = PeerSession(real, self._rtc, lambda _: on_closed())
         except BaseException:
             await real.aclose()
             raise
         return Built(real, peer, avatar.id, tuple(sorted({0, *actions})), record=peer.record)
+
+    def _real(self, sessionid: str, avatar: Avatar, wish: Wish, actions: dict[int, Action]) -> LiteReal:
+        left, right = self.settings.context_left, self.settings.context_right
+        voice = BaseTTS(self.chain, wish.voice or None)
+        return LiteReal(sessionid, avatar, self.scheduler, voice, left=left, right=right, actions=actions)
 
     def not_ready(self) -> str | None:
         """None once a session can be opened, else why not."""
@@ -173,13 +178,6 @@ class LiteHouse:
     def describe(self) -> dict[str, Any]:
         """Facts about the engines for `/api/admin/config`."""
         return {"lips": self.engine.describe(), "scheduler": self.scheduler.stats(), "speech": self.chain.describe()}
-
-
-def build_real(
-    avatar: Avatar, scheduler: Scheduler, chain: Chain, sessionid: str, wish: Wish, actions: dict[int, Action]
-) -> LiteReal:
-    """A session's `BaseReal`, with the voice it wished for or the chain's own."""
-    return LiteReal(sessionid, avatar, scheduler, BaseTTS(chain, wish.voice or None), actions=actions)
 
 
 def _read_actions(text: str, avatar: Avatar) -> dict[int, Action]:

@@ -7,26 +7,54 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from avatar import Avatar
-from engines.lite.ears import Ears
-from engines.lite.paste import Paster
 
-from baseasr import BaseASR
+from actions import Action
+from avatar import Avatar
+from baseasr import BaseASR, FeatureWindow, SpeechPair
 from basereal import BaseReal
 from engines.base import LipRequest
+from engines.lite.ears import LEFT_FRAMES, RIGHT_FRAMES, Ears
 from engines.lite.mouth import Mouth
-from media import I420
+from engines.lite.paste import Paster
+from engines.scheduler import Scheduler
+from media import I420, SAMPLES_PER_FRAME
+from ttsreal import BaseTTS
 
-LEFT_FRAMES = 14  # 280 ms of context, as the ears were trained
-RIGHT_FRAMES = 6  # 120 ms of look-ahead
+
+class LiteASR(BaseASR):
+    """A window of any width up to what the ears were trained on, filled up to that with silence.
+
+    Args:
+        left: speech frames (20 ms) of context; more than `LEFT_FRAMES` are not heard.
+        right: speech frames of look-ahead; more than `RIGHT_FRAMES` are not waited for.
+    """
+
+    def __init__(self, left: int = LEFT_FRAMES, right: int = RIGHT_FRAMES) -> None:
+        super().__init__(min(left, LEFT_FRAMES), min(right, RIGHT_FRAMES))
+        missing = (LEFT_FRAMES - min(left, LEFT_FRAMES), RIGHT_FRAMES - min(right, RIGHT_FRAMES))
+        self._padding = tuple(frames * SAMPLES_PER_FRAME for frames in missing)
+
+    def cut(self, speech: SpeechPair, *, look_ahead: bool = True) -> FeatureWindow:
+        """The window around `speech`, as wide as the ears expect it."""
+        window = super().cut(speech, look_ahead=look_ahead)
+        return FeatureWindow(np.pad(window.pcm, self._padding), window.speech) if any(self._padding) else window
 
 
 class LiteReal(BaseReal):
-    """A session drawn by `LiteEngine`."""
+    """A session drawn by `LiteEngine`, with the context (`-l`, `-r`) it is to hear."""
 
-    def make_asr(self) -> BaseASR:
-        """The window the ears were trained on."""
-        return BaseASR(LEFT_FRAMES, RIGHT_FRAMES)
+    def __init__(
+        self,
+        sessionid: str,
+        avatar: Avatar,
+        scheduler: Scheduler,
+        tts: BaseTTS | None = None,
+        *,
+        left: int = LEFT_FRAMES,
+        right: int = RIGHT_FRAMES,
+        actions: dict[int, Action] | None = None,
+    ) -> None:
+        super().__init__(sessionid, avatar, scheduler, LiteASR(left, right), tts, actions=actions)
 
 
 class LiteEngine:

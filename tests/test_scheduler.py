@@ -12,7 +12,7 @@ import pytest
 from engines.base import LipRequest
 from engines.scheduler import Scheduler
 from media import I420
-from tests.fakes.session import FakeAvatar, FakeEngine, FakeReal, FakeVoice
+from tests.fakes.session import FakeAvatar, FakeEngine, FakeVoice, fake_real
 
 
 class Queue:
@@ -72,7 +72,7 @@ def test_the_thread_draws_on_wake_and_ends_on_close(caplog: pytest.LogCaptureFix
 async def test_a_real_session_speaks_through_the_thread() -> None:
     scheduler = Scheduler(FakeEngine())
     scheduler.start()
-    real = FakeReal("7", cast(Any, FakeAvatar()), scheduler, cast(Any, FakeVoice(first_s=0.0, rate=1000)))
+    real = fake_real("7", scheduler, FakeVoice(first_s=0.0, rate=1000))
     spoken: list[float] = []
     try:
         await real.say("x" * 30)

@@ -105,11 +105,9 @@ def number_of(frame: SpeechFrame) -> int:
     return round(float(frame.pcm[0]) * 1000)
 
 
-class FakeReal(BaseReal):
-    """A `BaseReal` with the fakes' window."""
-
-    def make_asr(self) -> BaseASR:
-        return BaseASR(LEFT, RIGHT)
+def fake_real(sessionid: str, scheduler: Scheduler, voice: FakeVoice, **options: Any) -> BaseReal:
+    """A `BaseReal` of the fake avatar with the fakes' window."""
+    return BaseReal(sessionid, cast(Any, FakeAvatar()), scheduler, BaseASR(LEFT, RIGHT), cast(Any, voice), **options)
 
 
 @dataclasses.dataclass
@@ -140,7 +138,7 @@ class Stage:
         self.engine = engine or FakeEngine()
         self.scheduler = Scheduler(self.engine, clock=self.loop.time)
         self.voice = voice or FakeVoice()
-        self.real = FakeReal("1", cast(Any, FakeAvatar()), self.scheduler, cast(Any, self.voice), clock=self.loop.time)
+        self.real = fake_real("1", self.scheduler, self.voice, clock=self.loop.time)
         self.shown: list[Shown] = []
         self.heard: list[tuple[float, Event]] = []
         self.real.events.subscribe(lambda event, at: self.heard.append((at, event)))
