@@ -8,6 +8,7 @@ import stat
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,18 @@ async def frames_of(engine: SpeechEngine, text: str) -> list[SpeechFrame]:
 
 async def test_hibari_speaks_english() -> None:
     engine = HibariEngine()
-    pcm, _ = await say(engine, ENGLISH, "en")
+    pcm, words = await say(engine, ENGLISH, "en")
     check_speech(pcm, engine.sample_rate_hz, 1.8, 5)
+    assert [word.text for word in words] == ENGLISH.split()
+    assert all(a.end_s <= b.start_s for a, b in pairwise(words))
+    # The pause at the comma is where its words say it is.
+    comma_s = next((a.end_s + b.start_s) / 2 for a, b in pairwise(words) if a.text.endswith(","))
+    levels = np.abs(pcm[: pcm.size // 600 * 600]).reshape(-1, 600).max(axis=1)
+    assert levels[max(0, int(comma_s / 0.025) - 3) : int(comma_s / 0.025) + 4].min() < 0.1 * levels.max()
+    assert words[-1].end_s <= pcm.size / engine.sample_rate_hz + 0.01
+    _, words = await say(engine, "Yes. I will.", "en")
+    assert [word.text for word in words] == ["Yes.", "I", "will."]
+    assert all(a.end_s <= b.start_s for a, b in pairwise(words))
     faster, _ = await say(engine, ENGLISH, "en", speed=1.5)
     assert faster.size < 0.8 * pcm.size
     frames = await frames_of(engine, ENGLISH)
