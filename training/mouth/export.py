@@ -29,6 +29,8 @@ MIN_HALVED = 256
 """Smaller tensors stay float32: they hold shapes and scales, and save nothing."""
 
 
+KEPT_FLOAT = "/residual/Conv"
+"""Its outputs are shades, where steps of int8 would show: 0.02/255 of error for 0.03 ms."""
 CALIBRATION_ROWS = 256
 CALIBRATION_BATCH = 4
 
@@ -80,6 +82,7 @@ def quantize(path: Path, data: Path) -> None:
     quantize_static(
         path, path, Rows(data), quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"], per_channel=True,
         reduce_range=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+        nodes_to_exclude=[KEPT_FLOAT],
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -70,7 +71,7 @@ def pack(kit: Path, clean: Path, out: Path) -> dict[str, int]:
     rendered = np.array([(clean / f"{i:06d}.png").exists() for i in labels["id"]])
     judged = np.nonzero(held_out & rendered)[0]
     calibrates = np.arange(len(judged)) % CALIBRATION_EVERY == CALIBRATION_AT
-    rows = {
+    rows: dict[str, Any] = {
         "picture": np.concatenate([stack(kit / "train", labels["id"][train]), stills]),
         "w": np.concatenate([labels["w"][train], still_w]),
         "pose": np.concatenate([labels["pose"][train], still_pose]),
@@ -83,7 +84,7 @@ def pack(kit: Path, clean: Path, out: Path) -> dict[str, int]:
         ids = labels["id"][index]
         rows |= {f"{name}_picture": stack(clean, ids), f"{name}_w": labels["w"][index]}
         rows |= {f"{name}_pose": labels["pose"][index], f"{name}_id": ids}
-    np.savez(out, **{key: np.asarray(value, value.dtype) for key, value in rows.items()})
+    np.savez(out, **rows)
     return {name: len(rows[f"{name}pose"]) for name in ("", "idle_", "calibration_", "test_")}
 
 

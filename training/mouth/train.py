@@ -16,9 +16,9 @@ import copy
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
-from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from training.mouth import colour
@@ -44,8 +44,10 @@ BF16_PART = 0.85
 
 
 DETAIL_WEIGHT = 0.25
-DETAIL_GAIN = 1.06
-"""Amplitude of detail asked for, relative to the training patch: the denoiser of the renders took that much."""
+DETAIL_GAIN = 1.03
+BOX_DETAIL_GAIN = 1.14
+"""Amplitude of detail asked for, relative to the training patch: the denoiser of the renders took some of it, in the
+mouth most, and the average over small errors of position takes more."""
 DETAIL_WINDOW_PX = 8
 
 
@@ -91,6 +93,9 @@ class Loss(nn.Module):
         self.register_buffer("weight", weight)
         self.register_buffer("weight_uv", nn.functional.avg_pool2d(weight[None], 2)[0])
         self.register_buffer("weight_detail", windows(weight[None, 1:-1, 1:-1])[0])
+        gain = torch.full_like(mask, DETAIL_GAIN)
+        gain[BOX] = BOX_DETAIL_GAIN
+        self.register_buffer("gain", windows(gain[None, 1:-1, 1:-1])[0])
 
     def forward(self, y: Tensor, uv: Tensor, y_true: Tensor, uv_true: Tensor) -> Tensor:
         error = y - y_true
@@ -104,7 +109,7 @@ class Loss(nn.Module):
     def detail(self, y: Tensor, y_true: Tensor) -> Tensor:
         """[B]: how far the local energy of the Laplacian is from the render's."""
         drawn, wanted = (local_energy(plane).add(KNEE**2).sqrt() for plane in (y, y_true))
-        return ((drawn - wanted * DETAIL_GAIN).abs() * self.weight_detail).mean((1, 2))
+        return ((drawn - wanted * self.gain).abs() * self.weight_detail).mean((1, 2))
 
 
 def shade(net: MouthNet, clean: Rows) -> tuple[Tensor, Tensor]:
@@ -120,8 +125,9 @@ def shade(net: MouthNet, clean: Rows) -> tuple[Tensor, Tensor]:
 
 
 def blur(plane: Tensor, sigma: float) -> Tensor:
-    """Gaussian over the last two axes."""
-    return torch.from_numpy(gaussian_filter(plane.numpy(), (0,) * (plane.ndim - 2) + (sigma, sigma)))
+    """Gaussian over the last two axes of [H,W] or [C,H,W]."""
+    planes = plane.numpy().reshape(-1, *plane.shape[-2:])
+    return torch.from_numpy(np.stack([cv2.GaussianBlur(p, (0, 0), sigma) for p in planes])).reshape(plane.shape)
 
 
 def openness(w: Tensor) -> Tensor:
@@ -129,7 +135,9 @@ def openness(w: Tensor) -> Tensor:
     return 1 + 25 * (w[:, 0] - 0.1).clamp(0, 0.5) + 2 * w[:, [2, 11, 12]].sum(1).clamp(0, 0.5)
 
 
-def train(data: Path, out: Path, start: Path | None, steps: int, rate: float, sizes: dict[str, int]) -> None:
+def train(
+    data: Path, out: Path, start: Path | None, shaded: Path | None, steps: int, rate: float, sizes: dict[str, int]
+) -> None:
     """Write the running average of the weights to `out` every SAVE_STEPS and at the end."""
     torch.manual_seed(SEED)
     torch.set_num_threads(1)
@@ -142,7 +150,10 @@ def train(data: Path, out: Path, start: Path | None, steps: int, rate: float, si
     net.face_uv.data[0] = idle.uv.mean(0)
     if start:
         net.load_state_dict(torch.load(start, weights_only=True)["state"])
-        y, uv = shade(net, Rows(*(arrays[f"calibration_{part}"] for part in ("picture", "w", "pose"))))
+    if shaded:
+        first = MouthNet(**sizes)
+        first.load_state_dict(torch.load(shaded, weights_only=True)["state"])
+        y, uv = shade(first, Rows(*(arrays[f"calibration_{part}"] for part in ("picture", "w", "pose"))))
         rows.y[:-STILLS] -= y
         rows.uv[:-STILLS] -= uv
     average = copy.deepcopy(net)
@@ -182,13 +193,14 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="what prepare wrote")
     parser.add_argument("--out", type=Path, required=True, help="the .pt to write")
     parser.add_argument("--start", type=Path, help="go on from this .pt")
+    parser.add_argument("--shade", type=Path, help="correct the shades of the patches by this .pt, trained without")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--wide", type=int, default=64)
     parser.add_argument("--narrow", type=int, default=32)
     options = parser.parse_args()
     sizes = {"wide": options.wide, "narrow": options.narrow}
-    train(options.data, options.out, options.start, options.steps, options.rate, sizes)
+    train(options.data, options.out, options.start, options.shade, options.steps, options.rate, sizes)
 
 
 if __name__ == "__main__":
