@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -158,7 +158,9 @@ class BaseTTS:
                     if voice.changes(piece):
                         items.put_nowait(Part(voice.flush(0)))
                         items.put_nowait(Begin(clause, piece.text, piece.voice))
-                    items.put_nowait(voice.take(piece))
+                    for part in voice.take(piece):
+                        items.put_nowait(part)
+                        await asyncio.sleep(0)
         except EngineError as error:
             items.put_nowait(Part(voice.flush(pause_ms)))
             items.put_nowait(End(clause, error))
@@ -181,16 +183,19 @@ class _VoicePart:
         """Whether this piece is the first of an engine."""
         return self._voice != piece.voice
 
-    def take(self, piece: Piece) -> Part:
-        """Shape a piece."""
+    def take(self, piece: Piece) -> Iterator[Part]:
+        """Shape a piece, at most a second at a time, so that a long one does not hold the event loop."""
         if self._shaper is None or self._voice != piece.voice:
             self._voice = piece.voice
             self._shaper = ClauseShaper(piece.rate_hz, piece.voice.id, self._levels)
             self._before_s = self._samples / SAMPLE_RATE_HZ
-        pcm = self._shaper.feed(piece.sound.pcm)
-        self._samples += pcm.size
-        shift_s = self._before_s - self._shaper.cut_s
-        return Part(pcm, tuple(_moved(word, shift_s) for word in piece.sound.words))
+        words = piece.sound.words
+        for at in range(0, piece.sound.pcm.size, piece.rate_hz):
+            pcm = self._shaper.feed(piece.sound.pcm[at : at + piece.rate_hz])
+            self._samples += pcm.size
+            shift_s = self._before_s - self._shaper.cut_s
+            yield Part(pcm, tuple(_moved(word, shift_s) for word in words))
+            words = ()
 
     def flush(self, pause_ms: int) -> Pcm:
         """End what the present engine said."""
