@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -53,6 +54,7 @@ def main() -> int:
     if unknown:
         print(f"no scenario is called {unknown[0]!r}; there are {', '.join(SCENARIOS)}", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server and the browser too
     where = machine.describe(sys.argv[1:])
     plan = Plan(Launcher(given.command), given.quick)
     figures: list[Figure] = []

@@ -22,6 +22,7 @@ from benchmarks.wire import WireSession, loopback_candidates
 
 WARM_UP_S = 3.0
 SPEAK_TIMEOUT_S = 20.0
+CONNECTING = 4  # sessions at once: this is no test of a flood of offers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Crowd:
     longest_gap_ms: float
     pause_ms: float
     """Longest silence of the first session."""
+    sounding: float
+    """Share of the time in which the first session sounded: falls when speech is held up."""
     cores: float
     """Busy in the server."""
     errors: list[str]
@@ -50,11 +53,12 @@ async def measure(url: str, pid: int, count: int, seconds: float, text: str) -> 
         sessions = [WireSession(api, light=i > 0) for i in range(count)]
         for session in sessions:
             stack.push_async_callback(session.close)
-        for result in await asyncio.gather(*(s.open() for s in sessions), return_exceptions=True):
+        gate = asyncio.Semaphore(CONNECTING)
+        for result in await asyncio.gather(*(_open(s, gate) for s in sessions), return_exceptions=True):
             if isinstance(result, BaseException):
                 errors.append(f"{type(result).__name__}: {result}")
         if errors:
-            return Crowd([0.0], [0], 0.0, 0.0, 0.0, errors)
+            return Crowd([0.0], [0], 0.0, 0.0, 0.0, 0.0, errors)
         await asyncio.sleep(WARM_UP_S)
         if text:
             await asyncio.gather(*(api.human(s.connection.sessionid, text) for s in sessions))
@@ -66,10 +70,17 @@ async def measure(url: str, pid: int, count: int, seconds: float, text: str) -> 
         arrivals = [s.picture_tap.times() for s in sessions]
         sound = (await sessions[0].sound()).since(start)
     pace = [analysis.pacing(t[(t >= start) & (t <= end)]) for t in arrivals]
-    loud = sound.t[analysis.dbfs(sound.rms) > analysis.SILENCE_DBFS]
+    inside = (sound.t >= start) & (sound.t <= end)
+    loud = sound.t[inside & (analysis.dbfs(sound.rms) > analysis.SILENCE_DBFS)]
+    sounding = len(loud) * analysis.HOP_S / (end - start)
     pause_s = float(np.diff(np.concatenate([[start], loud, [end]])).max())
     longest = max(p.longest_gap_ms for p in pace)
-    return Crowd([p.fps for p in pace], [p.freezes for p in pace], longest, pause_s * 1000, cores, errors)
+    return Crowd([p.fps for p in pace], [p.freezes for p in pace], longest, pause_s * 1000, sounding, cores, errors)
+
+
+async def _open(session: WireSession, gate: asyncio.Semaphore) -> None:
+    async with gate:
+        await session.open()
 
 
 async def _speaks(session: WireSession) -> bool:

@@ -82,7 +82,7 @@ def _cost(count: int, seen: crowd.Crowd) -> Figure:
     name = f"server, cores per session, {count} speaking"
     note = (
         f"least {min(seen.fps):.2f} fps, {sum(seen.freezes)} freezes, longest gap {seen.longest_gap_ms:.0f} ms, "
-        f"longest pause in speech {seen.pause_ms:.0f} ms"
+        f"speech sounds {seen.sounding:.0%} of the time, longest pause {seen.pause_ms:.0f} ms"
     )
     return Figure("load", name, "cores", [seen.cores / count], note=note, failed=seen.errors)
 
