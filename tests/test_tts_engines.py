@@ -20,6 +20,7 @@ import onnxruntime
 import pytest
 
 import tts.edge
+import tts.kokoro
 from errors import EngineError
 from media import SAMPLES_PER_FRAME, SpeechFrame
 from tts import onnxpatch
@@ -161,6 +162,24 @@ async def test_kokoro_stops_within_a_frame_and_speaks_again(kokoro: KokoroEngine
 async def test_kokoro_takes_any_clause(text: str, kokoro: KokoroEngine) -> None:
     pcm, _ = await say(kokoro, text, "zh")
     assert pcm.size > 2000 and np.isfinite(pcm).all()
+
+
+async def test_kokoro_lets_the_chain_give_up_on_a_stuck_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    gate = threading.Event()
+    engine = KokoroEngine(tmp_path)
+    monkeypatch.setattr(engine, "_spell", lambda *_: gate.wait() and [])
+    for name in ("HEARTBEAT_S", "PATIENCE_S"):
+        monkeypatch.setattr(tts.kokoro, name, getattr(tts.kokoro, name) / 50)
+    voice = Voice("kokoro:zf_x", "kokoro", ("zh",), "female", "Apache-2.0")
+    beats = 0
+    stream = engine.speak("你好", voice, "zh")
+    with pytest.raises(TimeoutError):
+        while True:
+            async with asyncio.timeout(0.3):
+                beats += (await anext(stream)).pcm.size == 0
+    assert 1 <= beats <= 10
+    gate.set()
+    await engine.aclose()
 
 
 async def test_kokoro_without_weights_says_how_to_get_them(tmp_path: Path) -> None:

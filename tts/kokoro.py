@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 LONGEST_CHUNK_S = 4.5
 FIRST_SOUND_S = 1.1
 """A hurried clause begins with as much as is expected to be made in this time."""
@@ -37,6 +40,8 @@ COST_AT_FIRST = 0.4
 HEARTBEAT_S = 1.0
 STUCK_S = 20.0
 """No chunk takes half of that on a busy core."""
+PATIENCE_S = 10.0
+"""Who waits longer, behind too many others, is better served by the next engine."""
 JOINT_DBFS = -40.0
 JOINT_MS = 20
 """Silence left on each side of a cut between two words."""
@@ -93,7 +98,7 @@ class KokoroEngine:
 
     async def warm_up(self) -> None:
         """Load everything and speak once in each language, so that the first clause is as quick as the rest."""
-        for language, text in (("zh", "你好"), ("en", "Hi")):
+        for language, text in (("zh", "你好，欢迎光临。"), ("en", "Good morning.")):
             voice = next((voice for voice in self.voices() if voice.languages[0] == language), None)
             if voice:
                 async for _ in self.speak(text, voice, language):
@@ -129,11 +134,16 @@ class KokoroEngine:
         return next((path for name in NETWORKS if (path := self._models / name).is_file()), None)
 
     async def _watched(self, job: Callable[[], T], options: onnxruntime.RunOptions) -> AsyncGenerator[T | None, None]:
-        """None every HEARTBEAT_S while the worker is busy with this or an earlier job, then the job's result."""
+        """None every HEARTBEAT_S while the worker is busy with this or an earlier job, then the job's result.
+
+        After PATIENCE_S, or with a job that is stuck, there are no more of them, which lets the chain give up.
+        """
+        asked = time.monotonic()
         task = asyncio.ensure_future(self._worker.run(functools.partial(self._timed, job)))
         try:
             while not (await asyncio.wait({task}, timeout=HEARTBEAT_S))[0]:
-                if time.monotonic() - self._job_began < STUCK_S:
+                now = time.monotonic()
+                if now - self._job_began < STUCK_S and now - asked < PATIENCE_S:
                     yield None
             yield task.result()
         finally:
@@ -195,7 +205,11 @@ class KokoroEngine:
                     ids.append(self._vocabulary[" "])
                 spans.append((spelling.text, len(ids), len(ids) + len(own)))
             ids += own
-        ids = ids[:MAX_PHONEMES]
+        if len(ids) > MAX_PHONEMES:
+            log.warning(
+                "kokoro: %d phonemes at once are too many, the last %d are lost", len(ids), len(ids) - MAX_PHONEMES
+            )
+            del ids[MAX_PHONEMES:]
         return ids, [(text, first, last) for text, first, last in spans if last <= len(ids)]
 
     def _loaded(self) -> KokoroNetwork:
