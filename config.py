@@ -158,9 +158,6 @@ class Settings(BaseSettings):
         ge=1,
         le=7200,
     )
-    max_text: int = setting(
-        5_000, "Longest text POST /human takes, characters", "POST /human 接收的文字上限，字符", ge=1, le=100_000
-    )
     connect_timeout_s: float = setting(
         15, "A session that has not connected by then is closed, seconds", "会话未建立连接的关闭时限，秒", gt=0
     )

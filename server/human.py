@@ -189,10 +189,7 @@ async def record(call: Call[RecordRequest]) -> None:
     recorder, session.recorder = session.recorder, None
     if recorder is None:
         raise Conflict(f"session {session.id} is not being recorded; begin with type start_record")
-    try:
-        await recorder.stop()
-    except (ValueError, OSError) as error:
-        raise Conflict(f"the recording of session {session.id} is lost: {error}") from error
+    await recorder.stop()
 
 
 async def recorded(call: Call[RecordedRequest]) -> web.StreamResponse:
