@@ -81,7 +81,7 @@ def language_of(clause: str, default: str = "en") -> str:
         if script and script != "DIGIT":
             counts[script] = counts.get(script, 0) + 1
     han, kana = counts.get("HAN", 0), counts.get("KANA", 0)
-    if kana * 8 >= han and kana:
+    if kana * 4 >= han and kana:
         return "ja"
     if han:
         return "zh"

@@ -104,6 +104,8 @@ def test_a_clause_comes_as_soon_as_it_can_be_spoken() -> None:
         ("我喜欢 Python 编程", "zh"),
         ("Hello world", "en"),
         ("これはペンです", "ja"),
+        ("東京の天気はいいですね", "ja"),
+        ("鲜の每日新鲜蔬菜水果", "zh"),
         ("안녕하세요", "ko"),
         ("Привет", "ru"),
         ("مرحبا", "ar"),

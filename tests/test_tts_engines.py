@@ -31,6 +31,7 @@ from tts.espeak import EspeakEngine
 from tts.hibari import HibariEngine
 from tts.kokoro import KokoroEngine
 from tts.phonemes import Spelling, chunks
+from tts.speller import Speller
 from tts.worker import Worker
 from ttsreal import BaseTTS
 
@@ -87,6 +88,9 @@ async def test_hibari_speaks_english() -> None:
     _, words = await say(engine, "Yes. I will.", "en")
     assert [word.text for word in words] == ["Yes.", "I", "will."]
     assert all(a.end_s <= b.start_s for a, b in pairwise(words))
+    for odd in ("1" * 200, "$5.00!", "C++ & C#", "½", "Ünïcödé", "https://a.b/c?d=e"):
+        pcm_of_odd, _ = await say(engine, odd, "en")
+        assert pcm_of_odd.size > 5_000 and np.isfinite(pcm_of_odd).all()
     faster, _ = await say(engine, ENGLISH, "en", speed=1.5)
     assert faster.size < 0.8 * pcm.size
     frames = await frames_of(engine, ENGLISH)
@@ -157,7 +161,16 @@ async def test_kokoro_stops_within_a_frame_and_speaks_again(kokoro: KokoroEngine
 @needs_kokoro
 @pytest.mark.parametrize(
     "text",
-    ["好" + "—" * 600 + "吧", "价格是1000元，打8折。", "A", "嗯", "（好）！", "ＡＢＣ你好１２３", "12:30 见 3.5%"],
+    [
+        "好" + "—" * 600 + "吧",
+        "价格是1000元，打8折。",
+        "A",
+        "嗯",
+        "（好）！",
+        "ＡＢＣ你好１２３",
+        "12:30 见 3.5%",
+        "号码" + "7" * 20,
+    ],
 )
 async def test_kokoro_takes_any_clause(text: str, kokoro: KokoroEngine) -> None:
     pcm, _ = await say(kokoro, text, "zh")
@@ -225,6 +238,27 @@ def test_no_word_is_cut_from_the_one_it_leans_on() -> None:
 def test_a_short_clause_is_not_cut_in_a_hurry() -> None:
     clause = spellings("你好|，|欢迎|。")
     assert chunks(clause, 4.5, 1.3) == [clause]
+
+
+@pytest.fixture(scope="module")
+def speller(tmp_path_factory: pytest.TempPathFactory) -> Speller:
+    return Speller(tmp_path_factory.mktemp("jieba"))
+
+
+@pytest.mark.parametrize(
+    ("clause", "words"),
+    [
+        ("今天25℃，-3度", "今天二十五摄氏度,负三度"),
+        ("电话13800138000", "电话一三八零零一三八零零零"),
+        ("价格是3.5元", "价格是三点五元"),
+        ("ＡＢＣ和5G", "ABC和五G"),
+        ("2026年11月20日", "二零二六年十一月二十日"),
+    ],
+)
+def test_chinese_numbers_are_read(clause: str, words: str, speller: Speller) -> None:
+    spelt = speller.spell(clause, "zh")
+    assert "".join(spelling.text for spelling in spelt) == words
+    assert all(spelling.phonemes for spelling in spelt if spelling.spoken)
 
 
 # espeak

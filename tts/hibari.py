@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from media import Pcm
 from tts import onnxpatch
 from tts.base import Sound, Voice, Word
+from tts.phonemes import readable
 from tts.worker import Worker
 
 LICENCE = "Apache-2.0"
@@ -57,7 +58,7 @@ class HibariEngine:
     async def speak(self, clause: str, voice: Voice, language: str, speed: float = 1.0) -> AsyncIterator[Sound]:
         """The clause, sentence by sentence."""
         begin_s = 0.0
-        for sentence in hibari.Hibari.split_sentences(clause):
+        for sentence in hibari.Hibari.split_sentences(readable(clause)):
             sound = await self._worker.run(functools.partial(self._synthesise, sentence, voice, speed))
             words = (Word(word.text, begin_s + word.start_s, begin_s + word.end_s) for word in sound.words)
             yield Sound(sound.pcm, tuple(words))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from itertools import pairwise
 
 from clauses import script_of, spoken_s
@@ -13,8 +14,15 @@ GROWTH = 1.4
 """How much longer each chunk of a hurried clause may be than the one before: the network makes speech in 0.5 to 0.7 of
 the time it takes to hear it."""
 STRETCH = 1.25
+LONG_NUMBER = re.compile(r"\d{11,}")
+"""Digits that are read one by one, as of a telephone."""
 _LEANING = frozenset([*"的地得了着过吗呢吧啊们里上下中时后前间", "起来", "下去", "出来", "上去", "不了", "一下"])
 PUNCTUATION = ';:,.!?—…"“”() '
+
+
+def readable(text: str) -> str:
+    """Text whose long numbers stand as single digits."""
+    return LONG_NUMBER.sub(lambda number: " ".join(number[0]), text)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 import hibari.g2p
 
 from clauses import script_of
-from tts.phonemes import Spelling
+from tts.phonemes import LONG_NUMBER, Spelling, readable
 
 with warnings.catch_warnings():
     # jieba's source has escapes that Python no longer likes, and looks for pkg_resources.
@@ -24,6 +24,7 @@ with warnings.catch_warnings():
     import jieba
     from misaki.zh import ZHG2P
 
+_DIGITS = str.maketrans("0123456789", "零一二三四五六七八九")
 _RUNS = re.compile(r"[\u3400-\u9fff]+|[A-Za-z][A-Za-z0-9'’.+#-]*(?: +[A-Za-z][A-Za-z0-9'’.+#-]*)*|.", re.DOTALL)
 
 
@@ -43,14 +44,16 @@ class Speller:
 
     def spell(self, clause: str, language: str, *, british: bool = False) -> list[Spelling]:
         """The words and marks of a clause in order."""
-        clause = unicodedata.normalize("NFKC", clause)
+        clause = unicodedata.normalize("NFKC", clause.replace("℃", "摄氏度") if language == "zh" else clause)
         return self._chinese(clause, british) if language == "zh" else self._words(clause, british)
 
     def _chinese(self, clause: str, british: bool) -> list[Spelling]:
         """Chinese, with whatever Latin words and numbers it has in it."""
-        # A number it cannot read stays as it is; the words around it are spoken all the same.
+        clause = LONG_NUMBER.sub(lambda number: number[0].translate(_DIGITS), clause)
+        # A number it cannot read stays as it is and is read digit by digit.
         with contextlib.suppress(ValueError):
             clause = cn2an.transform(clause, "an2cn")
+        clause = clause.translate(_DIGITS)
         spellings: list[Spelling] = []
         for run in _RUNS.findall(clause):
             if script_of(run[0]) == "HAN":
@@ -66,6 +69,7 @@ class Speller:
         g2p = self._english.get(british)
         if g2p is None:
             g2p = self._english[british] = hibari.g2p.G2P(british=british)
+        clause = readable(clause)
         phonemes, words = g2p(clause).split(), clause.split()
         if len(phonemes) == len(words):
             return [Spelling(word, sound) for word, sound in zip(words, phonemes, strict=True)]
