@@ -143,12 +143,14 @@ async def cycles(plan: Plan) -> list[Figure]:
         async with Api(server.url) as api:
             await _come_and_go(api, CYCLES_WARM_UP)
             before = server.usage()
-            await _come_and_go(api, count)
+            await _come_and_go(api, count // 2)
+            halfway = server.usage()
+            await _come_and_go(api, count - count // 2)
             after = server.usage()
             left = await api.metric("visage_sessions")
     name = f"after {count} connections and {CYCLES_WARM_UP} before"
     growth = (after.rss_bytes / before.rss_bytes - 1) * 100
-    note = f"{before.rss_bytes / 2**20:.0f} to {after.rss_bytes / 2**20:.0f} MiB"
+    note = "MiB: " + ", ".join(f"{usage.rss_bytes / 2**20:.0f}" for usage in (before, halfway, after))
     return [
         Figure("cycles", f"threads more {name}", "", [max(0, after.threads - before.threads)], 0, "worst"),
         Figure("cycles", f"file descriptors more {name}", "", [max(0, after.fds - before.fds)], 0, "worst"),
