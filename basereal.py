@@ -93,11 +93,17 @@ class BaseReal:
     # ---- what to say (event loop)
 
     async def say(
-        self, text: str, *, voice: str | None = None, options: dict[str, Any] | None = None, turn: int | None = None
+        self,
+        text: str | AsyncIterable[str],
+        *,
+        voice: str | None = None,
+        options: dict[str, Any] | None = None,
+        turn: int | None = None,
     ) -> None:
         """Speak `text` after what is already queued; returns at once.
 
         Args:
+            text: whole, or in pieces as it is written (a language model's reply).
             voice: id of a voice; None is the session's own.
             options: engine options of `/human`'s `tts` object.
             turn: the turn this text belongs to (a streamed reply's); text of an older turn is dropped.

@@ -38,9 +38,14 @@ class Real(Protocol):
         """True until the last of what was asked for is played out."""
 
     async def say(
-        self, text: str, *, voice: str | None = None, options: dict[str, Any] | None = None, turn: int | None = None
+        self,
+        text: str | AsyncIterable[str],
+        *,
+        voice: str | None = None,
+        options: dict[str, Any] | None = None,
+        turn: int | None = None,
     ) -> None:
-        """Queue text."""
+        """Queue text, whole or as it is written."""
 
     async def play(self, sound: Pcm | AsyncIterable[Pcm]) -> None:
         """Queue sound."""

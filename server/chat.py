@@ -1,4 +1,4 @@
-"""One reply: the language model's words as they come, spoken clause by clause, kept as far as they were heard."""
+"""One reply: the language model's words as they come, spoken as they come, kept as far as they were heard."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import AsyncGenerator
 from typing import Any
 
-from clauses import ClauseCutter
-from errors import Busy, VisageError
-from llm import REPLY_CHARACTERS_MAX, Heard, Thinking
+from errors import VisageError
+from llm import REPLY_CHARACTERS_MAX, Heard, Message, Thinking
 from media import Event
 from server.endpoint import Services
 from session import Session
 
 log = logging.getLogger(__name__)
 
-FULL_RETRY_S = 0.2
 PLAYED_POLL_S = 0.05
 
 
@@ -33,12 +32,11 @@ async def reply(
     unsubscribe = session.real.events.subscribe(heard)
     messages = session.conversation.ask(question)
     try:
-        await _speak(services, session, messages, turn, voice, options)
+        # One text for the whole reply: the voice can prepare the next clause while one is heard.
+        await session.real.say(_written(services, session, messages, turn), voice=voice, options=options, turn=turn)
         await _played_out(session, turn)
     except VisageError as error:
-        services.metrics.llm_failures.inc()
-        log.warning("session %s: no reply: %s", session.id, error)
-        session.real.events.publish(Event("error", turn, {"message": str(error)}), time.monotonic())
+        _tell(session, turn, error)
     finally:
         unsubscribe()
         session.conversation.answer(heard.text())
@@ -50,36 +48,29 @@ async def _played_out(session: Session, turn: int) -> None:
         await asyncio.sleep(PLAYED_POLL_S)
 
 
-async def _speak(
-    services: Services,
-    session: Session,
-    messages: list[dict[str, str]],
-    turn: int,
-    voice: str | None,
-    options: dict[str, Any] | None,
-) -> None:
+async def _written(
+    services: Services, session: Session, messages: list[Message], turn: int
+) -> AsyncGenerator[str, None]:
+    """The reply's text as it is written; it ends early, with an `error` event, when the model fails."""
     assert services.language_model is not None
-    cutter, thinking = ClauseCutter(), Thinking()
+    thinking = Thinking()
     asked, written = time.monotonic(), 0
-    async with contextlib.aclosing(services.language_model.stream(messages)) as texts:
-        async for text in texts:
-            if not written:
-                services.metrics.llm_first_text_s.observe(time.monotonic() - asked)
-            written += len(text)
-            for clause in cutter.feed(thinking.feed(text)):
-                await _say(session, clause, turn, voice, options)
-            if written > REPLY_CHARACTERS_MAX:
-                log.warning("session %s: reply cut after %d characters", session.id, written)
-                break
-    for clause in [*cutter.feed(thinking.flush()), *cutter.flush()]:
-        await _say(session, clause, turn, voice, options)
+    try:
+        async with contextlib.aclosing(services.language_model.stream(messages)) as texts:
+            async for text in texts:
+                if not written:
+                    services.metrics.llm_first_text_s.observe(time.monotonic() - asked)
+                written += len(text)
+                yield thinking.feed(text)
+                if written > REPLY_CHARACTERS_MAX:
+                    log.warning("session %s: reply cut after %d characters", session.id, written)
+                    break
+        yield thinking.flush()
+    except VisageError as error:
+        services.metrics.llm_failures.inc()
+        _tell(session, turn, error)
 
 
-async def _say(session: Session, clause: str, turn: int, voice: str | None, options: dict[str, Any] | None) -> None:
-    """Queue a clause, waiting while the session's queue is full."""
-    while session.real.turn == turn:
-        try:
-            await session.real.say(clause, voice=voice, options=options, turn=turn)
-            return
-        except Busy:
-            await asyncio.sleep(FULL_RETRY_S)
+def _tell(session: Session, turn: int, error: VisageError) -> None:
+    log.warning("session %s: no reply: %s", session.id, error)
+    session.real.events.publish(Event("error", turn, {"message": str(error)}), time.monotonic())

@@ -217,7 +217,7 @@ def test_events_of_other_turns_are_not_ours() -> None:
     assert heard.text() == ""
 
 
-async def test_a_question_is_answered_clause_by_clause_and_remembered() -> None:
+async def test_a_question_is_answered_as_it_is_written_and_remembered() -> None:
     fake = FakeLlm(["I am quite well today, ", "thank you very much for asking. ", "And how are you?", DONE])
     async with talking(fake) as model, serving(model) as (client, stage):
         sid = await connect(client)

@@ -69,11 +69,28 @@ class FakeReal:
         self.playing: set[asyncio.Task[None]] = set()
 
     async def say(
-        self, text: str, *, voice: str | None = None, options: dict[str, Any] | None = None, turn: int | None = None
+        self,
+        text: str | AsyncIterable[str],
+        *,
+        voice: str | None = None,
+        options: dict[str, Any] | None = None,
+        turn: int | None = None,
     ) -> None:
         if self.refusal is not None:
             raise self.refusal
-        self.said.append(Said(text, voice, options, self.turn if turn is None else turn))
+        mine = self.turn if turn is None else turn
+        if isinstance(text, str):
+            self.said.append(Said(text, voice, options, mine))
+            return
+        self.speaking = True
+        self.playing.add(asyncio.create_task(self._read(text, voice, options, mine)))
+
+    async def _read(
+        self, pieces: AsyncIterable[str], voice: str | None, options: dict[str, Any] | None, turn: int
+    ) -> None:
+        async for piece in pieces:
+            self.said.append(Said(piece, voice, options, turn))
+        self.speaking = False
 
     async def play(self, sound: Pcm | AsyncIterable[Pcm]) -> None:
         if self.refusal is not None:
