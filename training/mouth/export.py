@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from engines.lite.mouth import PICTURES, RECIPE
 from training.mouth.net import POSE, WEIGHTS, MouthNet
+from training.mouth.train import load
 
 OPSET = 17
 MIN_HALVED = 256
@@ -35,7 +36,7 @@ CALIBRATION_ROWS = 256
 CALIBRATION_BATCH = 4
 
 
-class Rows(CalibrationDataReader):
+class Feeds(CalibrationDataReader):
     """Training rows, evenly spread, in batches."""
 
     def __init__(self, data: Path) -> None:
@@ -80,7 +81,7 @@ def add_picture(graph: onnx.GraphProto, name: str, picture: NDArray[np.float32])
 def quantize(path: Path, data: Path) -> None:
     """Turn the convolutions of the file to int8. 7 bits of weight, as processors without VNNI overflow with 8."""
     quantize_static(
-        path, path, Rows(data), quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"], per_channel=True,
+        path, path, Feeds(data), quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"], per_channel=True,
         reduce_range=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         nodes_to_exclude=[KEPT_FLOAT],
     )  # fmt: skip
@@ -112,10 +113,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="what prepare wrote, to calibrate int8 by; without it: float32")
     parser.add_argument("--out", type=Path, required=True, help="the .onnx to write")
     options = parser.parse_args()
-    saved = torch.load(options.model, weights_only=True)
-    net = MouthNet(**saved["sizes"])
-    net.load_state_dict(saved["state"])
-    export(net, options.data, options.out)
+    export(load(options.model), options.data, options.out)
     print(f"{options.out}: {options.out.stat().st_size / 1e6:.2f} MB")
 
 

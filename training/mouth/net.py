@@ -58,6 +58,7 @@ class MouthNet(nn.Module):
 
     def __init__(self, wide: int = 64, narrow: int = 32, hidden: int = 128) -> None:
         super().__init__()
+        self.sizes = {"wide": wide, "narrow": narrow, "hidden": hidden}
         h, w = HEIGHT, WIDTH
         top, bottom, left, right = INNER
         self.register_buffer("pose_scale", torch.tensor(POSE_SCALE))

@@ -14,11 +14,14 @@ from __future__ import annotations
 import argparse
 import copy
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from training.mouth import colour
@@ -41,25 +44,31 @@ EMA_HORIZON = 600
 SAVE_STEPS = 200
 BF16_PART = 0.85
 """Of the steps, the first part computes in bfloat16, the rest in float32."""
-
-
 DETAIL_WEIGHT = 0.25
-DETAIL_GAIN = 1.03
-BOX_DETAIL_GAIN = 1.14
+DETAIL_GAIN = 1.0
+BOX_DETAIL_GAIN = 1.19
 """Amplitude of detail asked for, relative to the training patch: the denoiser of the renders took some of it, in the
 mouth most, and the average over small errors of position takes more."""
 DETAIL_WINDOW_PX = 8
 
 
+Arrays = dict[str, NDArray[Any]]
+
+
 class Rows:
     """Targets in 4:2:0, as fractions of 255."""
 
-    def __init__(self, pictures: np.ndarray, w: np.ndarray, pose: np.ndarray) -> None:
+    def __init__(self, pictures: NDArray[Any], w: NDArray[Any], pose: NDArray[Any]) -> None:
         pairs = [colour.split(p) for p in pictures]
         self.y = torch.from_numpy(np.stack([y for y, _ in pairs]) / 255)
         self.uv = torch.from_numpy(np.stack([uv for _, uv in pairs]) / 255)
         self.w = torch.from_numpy(w)
         self.pose = torch.from_numpy(pose)
+
+    @classmethod
+    def of(cls, arrays: Arrays, prefix: str) -> Rows:
+        """The rows of one kind that prepare wrote."""
+        return cls(*(arrays[prefix + part] for part in ("picture", "w", "pose")))
 
     def __len__(self) -> int:
         return len(self.w)
@@ -119,9 +128,8 @@ def shade(net: MouthNet, clean: Rows) -> tuple[Tensor, Tensor]:
     """
     with torch.no_grad():
         y, uv = net(clean.w, clean.pose)
-    return blur((y - clean.y).median(0).values, SHADE_BLUR_PX), blur(
-        (uv - clean.uv).median(0).values, SHADE_BLUR_PX / 2
-    )
+    y, uv = ((drawn - true).median(0).values for drawn, true in ((y, clean.y), (uv, clean.uv)))
+    return blur(y, SHADE_BLUR_PX), blur(uv, SHADE_BLUR_PX / 2)
 
 
 def blur(plane: Tensor, sigma: float) -> Tensor:
@@ -135,41 +143,65 @@ def openness(w: Tensor) -> Tensor:
     return 1 + 25 * (w[:, 0] - 0.1).clamp(0, 0.5) + 2 * w[:, [2, 11, 12]].sum(1).clamp(0, 0.5)
 
 
-def train(
-    data: Path, out: Path, start: Path | None, shaded: Path | None, steps: int, rate: float, sizes: dict[str, int]
-) -> None:
-    """Write the running average of the weights to `out` every SAVE_STEPS and at the end."""
-    torch.manual_seed(SEED)
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    arrays = np.load(data)
-    rows = Rows(arrays["picture"], arrays["w"], arrays["pose"])
-    idle = Rows(arrays["idle_picture"], arrays["idle_w"], arrays["idle_pose"])
-    net = MouthNet(**sizes)
+class Batches:
+    """Endless training batches: noisy patches and viseme stills by their chance, and idle frames."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.rows = Rows.of(arrays, "")
+        self.idle = Rows.of(arrays, "idle_")
+        self._chance = openness(self.rows.w)
+        self._chance[-STILLS:] *= STILL_WEIGHT
+
+    def correct(self, y: Tensor, uv: Tensor) -> None:
+        """Take the denoiser's shades off the noisy patches."""
+        self.rows.y[:-STILLS] -= y
+        self.rows.uv[:-STILLS] -= uv
+
+    def __next__(self) -> list[Tensor]:
+        """w [B,16], pose [B,3], Y [B,160,192], UV [B,2,80,96]."""
+        rows = self.rows.take(torch.multinomial(self._chance, BATCH - IDLE_PER_BATCH, replacement=True))
+        idle = self.idle.take(torch.randint(len(self.idle), (IDLE_PER_BATCH,)))
+        return [torch.cat(pair) for pair in zip(rows, idle, strict=True)]
+
+
+class Average:
+    """Running average of a network's weights, over a horizon that grows with the steps taken."""
+
+    def __init__(self, net: MouthNet) -> None:
+        self.net = copy.deepcopy(net)
+
+    def add(self, net: MouthNet, step: int) -> None:
+        part = max(1 / EMA_HORIZON, 9 / (step + 10))
+        with torch.no_grad():
+            for slow, fast in zip(self.net.parameters(), net.parameters(), strict=True):
+                slow.lerp_(fast, part)
+
+
+def load(path: Path) -> MouthNet:
+    """A network that `train` wrote."""
+    saved = torch.load(path, weights_only=True)
+    net = MouthNet(**saved["sizes"])
+    net.load_state_dict(saved["state"])
+    net.eval()
+    return net
+
+
+def fresh(idle: Rows, wide: int, narrow: int) -> MouthNet:
+    """A network that draws the mean idle mouth."""
+    net = MouthNet(wide, narrow)
     net.face_y.data[0, 0] = idle.y.mean(0)
     net.face_uv.data[0] = idle.uv.mean(0)
-    if start:
-        net.load_state_dict(torch.load(start, weights_only=True)["state"])
-    if shaded:
-        first = MouthNet(**sizes)
-        first.load_state_dict(torch.load(shaded, weights_only=True)["state"])
-        y, uv = shade(first, Rows(*(arrays[f"calibration_{part}"] for part in ("picture", "w", "pose"))))
-        rows.y[:-STILLS] -= y
-        rows.uv[:-STILLS] -= uv
-    average = copy.deepcopy(net)
-    loss_of = Loss(torch.from_numpy(arrays["mask"]))
+    return net
+
+
+def train(net: MouthNet, batches: Batches, loss_of: Loss, steps: int, rate: float) -> Iterator[tuple[int, MouthNet]]:
+    """Yields the number of steps taken and the averaged network, every SAVE_STEPS and at the end."""
+    average = Average(net)
     optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=1e-3, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.05)
-    chance = openness(rows.w)
-    chance[-STILLS:] *= STILL_WEIGHT
     began, mean = time.monotonic(), 0.0
     for step in range(steps):
-        pairs = zip(
-            rows.take(torch.multinomial(chance, BATCH - IDLE_PER_BATCH, replacement=True)),
-            idle.take(torch.randint(len(idle), (IDLE_PER_BATCH,))),
-            strict=True,
-        )
-        w, pose, y_true, uv_true = (torch.cat(pair) for pair in pairs)
+        w, pose, y_true, uv_true = next(batches)
         with torch.autocast("cpu", torch.bfloat16, enabled=step < steps * BF16_PART):
             y, uv = net(w, pose)
         loss = loss_of(y, uv, y_true, uv_true)
@@ -178,14 +210,11 @@ def train(
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        keep = min(1 - 1 / EMA_HORIZON, (step + 1) / (step + 10))
-        with torch.no_grad():
-            for slow, fast in zip(average.parameters(), net.parameters(), strict=True):
-                slow.lerp_(fast, 1 - keep)
+        average.add(net, step)
         mean += (float(loss.detach()) - mean) * max(0.01, 1 / (step + 1))
         if (step + 1) % SAVE_STEPS == 0 or step + 1 == steps:
             print(f"step {step + 1}/{steps} loss {mean * 255:.3f} {time.monotonic() - began:.0f} s", flush=True)
-            torch.save({"sizes": sizes, "state": average.state_dict()}, out)
+            yield step + 1, average.net
 
 
 def main() -> None:
@@ -199,8 +228,17 @@ def main() -> None:
     parser.add_argument("--wide", type=int, default=64)
     parser.add_argument("--narrow", type=int, default=32)
     options = parser.parse_args()
-    sizes = {"wide": options.wide, "narrow": options.narrow}
-    train(options.data, options.out, options.start, options.shade, options.steps, options.rate, sizes)
+    torch.manual_seed(SEED)
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    arrays = dict(np.load(options.data))
+    batches = Batches(arrays)
+    net = load(options.start) if options.start else fresh(batches.idle, options.wide, options.narrow)
+    if options.shade:
+        batches.correct(*shade(load(options.shade), Rows.of(arrays, "calibration_")))
+    loss_of = Loss(torch.from_numpy(arrays["mask"]))
+    for _, averaged in train(net, batches, loss_of, options.steps, options.rate):
+        torch.save({"sizes": averaged.sizes, "state": averaged.state_dict()}, options.out)
 
 
 if __name__ == "__main__":
