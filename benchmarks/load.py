@@ -21,6 +21,7 @@ from benchmarks.wire import WireSession
 STEPS = (2, 4, 6, 8, 10, 12)
 TRIES = 2  # a step that fails is tried once more before it counts: the machine has other things to do
 BETWEEN_S = 3.0
+SOUNDING_LOSS = 0.1  # of the time in which fewer sessions sounded: more says that speech is held up
 SPEECH = scenes.LONG_TEXT * 4
 LAG_METRIC = "visage_event_loop_lag_seconds"
 PROBE_S = 0.02
@@ -55,25 +56,27 @@ async def probing(url: str) -> AsyncIterator[list[float]]:
 async def load(plan: Plan) -> list[Figure]:
     """The largest number of sessions that all speak at 25 fps without a freeze."""
     seconds = 10.0 if plan.quick else 30.0
-    carried, figures = 0, []
+    carried, least_sounding = 0, 0.0
+    figures = []
     with plan.launcher.run() as server:
         await server.settle()
         for count in STEPS:
-            seen = await _step(server, count, seconds)
+            seen = await _step(server, count, seconds, least_sounding)
             figures.append(_cost(count, seen))
-            if not seen.held:
+            if not seen.held(least_sounding):
                 break
             carried = count
+            least_sounding = max(least_sounding, seen.sounding * (1 - SOUNDING_LOSS))
         figures += await _lag(server, seconds)
     best = Figure("load", "speaking sessions at 25 fps without a freeze", "", [carried], 6, "least", "aim 10")
     return [best, *figures]
 
 
-async def _step(server: Server, count: int, seconds: float) -> crowd.Crowd:
+async def _step(server: Server, count: int, seconds: float, least_sounding: float) -> crowd.Crowd:
     for _ in range(TRIES):
         seen = await crowd.run(server, count, seconds, SPEECH)
         await asyncio.sleep(BETWEEN_S)
-        if seen.held:
+        if seen.held(least_sounding):
             break
     return seen
 
