@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -73,7 +74,13 @@ class LiteHouse:
             raise ConfigError(f"customvideo_config {self.settings.customvideo_config}: {error}") from error
         self._check_voice()
         # She can be seen and heard repeating recordings while her voices are loaded; the first sentence waits for them.
-        self._warming = asyncio.create_task(self.chain.warm_up(), name="voices warm up")
+        self._warming = asyncio.create_task(self._warm_up(), name="voices warm up")
+
+    async def _warm_up(self) -> None:
+        await self.chain.warm_up()
+        # What is loaded now stays: a full collection would walk it and hold every thread for a tenth of a second.
+        gc.collect()
+        gc.freeze()
 
     def _check_voice(self) -> None:
         """Refuse a default voice that no engine has; the network engine learns its voices later."""
