@@ -30,6 +30,8 @@ from training.mouth.net import MouthNet
 SEED = 2026
 BATCH = 8
 IDLE_PER_BATCH = 1
+CLEAN_PER_BATCH = 3
+"""Rows of clean renders, once shades are corrected: far fewer than the noisy ones, but unbiased, with little noise."""
 SHADE_BLUR_PX = 1.5
 STILLS = 15
 STILL_WEIGHT = 3
@@ -49,6 +51,8 @@ DETAIL_GAIN = 1.0
 BOX_DETAIL_GAIN = 1.19
 """Amplitude of detail asked for, relative to the training patch: the denoiser of the renders took some of it, in the
 mouth most, and the average over small errors of position takes more."""
+CLEAN_DETAIL_GAIN = 1.0
+"""The same for rows of clean renders, whose detail is all there."""
 DETAIL_WINDOW_PX = 8
 
 
@@ -106,30 +110,40 @@ class Loss(nn.Module):
         gain[BOX] = BOX_DETAIL_GAIN
         self.register_buffer("gain", windows(gain[None, 1:-1, 1:-1])[0])
 
-    def forward(self, y: Tensor, uv: Tensor, y_true: Tensor, uv_true: Tensor) -> Tensor:
+    def forward(self, y: Tensor, uv: Tensor, y_true: Tensor, uv_true: Tensor, clean: int = 0) -> Tensor:
+        """Mean over rows, of which the first `clean` are of clean renders."""
         error = y - y_true
         loss = (charbonnier(error) * self.weight).mean((1, 2))
         loss = loss + (charbonnier(uv - uv_true) * self.weight_uv).mean((1, 2, 3)) * 1.5
         dx = charbonnier(error[:, :, 1:] - error[:, :, :-1]) * self.weight[:, 1:]
         dy = charbonnier(error[:, 1:] - error[:, :-1]) * self.weight[1:]
         loss = loss + dx.mean((1, 2)) + dy.mean((1, 2))
-        return (loss + DETAIL_WEIGHT * self.detail(y, y_true)).mean()
+        return (loss + DETAIL_WEIGHT * self.detail(y, y_true, clean)).mean()
 
-    def detail(self, y: Tensor, y_true: Tensor) -> Tensor:
+    def detail(self, y: Tensor, y_true: Tensor, clean: int) -> Tensor:
         """[B]: how far the local energy of the Laplacian is from the render's."""
         drawn, wanted = (local_energy(plane).add(KNEE**2).sqrt() for plane in (y, y_true))
-        return ((drawn - wanted * self.gain).abs() * self.weight_detail).mean((1, 2))
+        gain = self.gain.repeat(len(y), 1, 1)
+        gain[:clean] = CLEAN_DETAIL_GAIN
+        return ((drawn - wanted * gain).abs() * self.weight_detail).mean((1, 2))
 
 
-def shade(net: MouthNet, clean: Rows) -> tuple[Tensor, Tensor]:
+def shade(net: MouthNet, noisy: Rows, clean: Rows) -> tuple[Tensor, Tensor]:
     """What the denoiser of the training patches does to shades: [H,W] and [2,H/2,W/2] to take off their pixels.
 
-    `net` has averaged the patches' noise away, so its median error against clean renders is what they are off by.
+    No patch has a clean twin, so `net` stands between them: how far the noisy patches are off what it draws for them,
+    less how far the clean ones are.
     """
+    (y, uv), (clean_y, clean_uv) = residual(net, noisy), residual(net, clean)
+    return blur(y - clean_y, SHADE_BLUR_PX), blur(uv - clean_uv, SHADE_BLUR_PX / 2)
+
+
+def residual(net: MouthNet, rows: Rows) -> tuple[Tensor, Tensor]:
+    """Median of render less drawing over `rows`: [H,W] and [2,H/2,W/2]."""
     with torch.no_grad():
-        y, uv = net(clean.w, clean.pose)
-    y, uv = ((drawn - true).median(0).values for drawn, true in ((y, clean.y), (uv, clean.uv)))
-    return blur(y, SHADE_BLUR_PX), blur(uv, SHADE_BLUR_PX / 2)
+        drawn = [net(w, pose) for w, pose in zip(rows.w.split(BATCH), rows.pose.split(BATCH), strict=True)]
+    y, uv = (torch.cat(planes) for planes in zip(*drawn, strict=True))
+    return (rows.y - y).median(0).values, (rows.uv - uv).median(0).values
 
 
 def blur(plane: Tensor, sigma: float) -> Tensor:
@@ -144,24 +158,30 @@ def openness(w: Tensor) -> Tensor:
 
 
 class Batches:
-    """Endless training batches: noisy patches and viseme stills by their chance, and idle frames."""
+    """Endless training batches: noisy patches and viseme stills by their chance, clean rows, idle frames."""
 
     def __init__(self, arrays: Arrays) -> None:
         self.rows = Rows.of(arrays, "")
         self.idle = Rows.of(arrays, "idle_")
+        self.clean = Rows.of(arrays, "clean_")
+        self.clean_count = 0
         self._chance = openness(self.rows.w)
         self._chance[-STILLS:] *= STILL_WEIGHT
 
-    def correct(self, y: Tensor, uv: Tensor) -> None:
-        """Take the denoiser's shades off the noisy patches."""
+    def correct(self, net: MouthNet) -> None:
+        """Take the denoiser's shades off the noisy patches, and draw clean rows from now on."""
+        y, uv = shade(net, self.rows, self.clean)
         self.rows.y[:-STILLS] -= y
         self.rows.uv[:-STILLS] -= uv
+        self.clean_count = CLEAN_PER_BATCH
 
     def __next__(self) -> list[Tensor]:
-        """w [B,16], pose [B,3], Y [B,160,192], UV [B,2,80,96]."""
-        rows = self.rows.take(torch.multinomial(self._chance, BATCH - IDLE_PER_BATCH, replacement=True))
-        idle = self.idle.take(torch.randint(len(self.idle), (IDLE_PER_BATCH,)))
-        return [torch.cat(pair) for pair in zip(rows, idle, strict=True)]
+        """w [B,16], pose [B,3], Y [B,160,192], UV [B,2,80,96]; the clean rows come first."""
+        noisy = BATCH - IDLE_PER_BATCH - self.clean_count
+        parts = [self.clean.take(torch.randint(len(self.clean), (self.clean_count,)))]
+        parts += [self.rows.take(torch.multinomial(self._chance, noisy, replacement=True))]
+        parts += [self.idle.take(torch.randint(len(self.idle), (IDLE_PER_BATCH,)))]
+        return [torch.cat(group) for group in zip(*parts, strict=True)]
 
 
 class Average:
@@ -204,7 +224,7 @@ def train(net: MouthNet, batches: Batches, loss_of: Loss, steps: int, rate: floa
         w, pose, y_true, uv_true = next(batches)
         with torch.autocast("cpu", torch.bfloat16, enabled=step < steps * BF16_PART):
             y, uv = net(w, pose)
-        loss = loss_of(y, uv, y_true, uv_true)
+        loss = loss_of(y, uv, y_true, uv_true, batches.clean_count)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -222,7 +242,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="what prepare wrote")
     parser.add_argument("--out", type=Path, required=True, help="the .pt to write")
     parser.add_argument("--start", type=Path, help="go on from this .pt")
-    parser.add_argument("--shade", type=Path, help="correct the shades of the patches by this .pt, trained without")
+    parser.add_argument(
+        "--shade", type=Path, help="correct the patches' shades by this .pt, and train on clean rows too"
+    )
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--wide", type=int, default=64)
@@ -235,7 +257,7 @@ def main() -> None:
     batches = Batches(arrays)
     net = load(options.start) if options.start else fresh(batches.idle, options.wide, options.narrow)
     if options.shade:
-        batches.correct(*shade(load(options.shade), Rows.of(arrays, "calibration_")))
+        batches.correct(load(options.shade))
     loss_of = Loss(torch.from_numpy(arrays["mask"]))
     for _, averaged in train(net, batches, loss_of, options.steps, options.rate):
         torch.save({"sizes": averaged.sizes, "state": averaged.state_dict()}, options.out)
