@@ -48,8 +48,11 @@ def _run(command: str, argv: list[str]) -> int:
         return _openapi(argv)
     if command == "config":
         return _config(argv)
+    from upkeep import limit_arenas
+
     settings = configload.load(argv)
     _log_to_stderr(settings.log_level)
+    limit_arenas()
     asyncio.run(serve(settings))
     return 0
 

@@ -37,6 +37,8 @@ class SessionManager:
         self._build = build
         self._conversation = conversation
         self.max_session = max_session
+        self.ended = 0
+        """Sessions that are over and closed."""
         self._connect_timeout_s = connect_timeout_s
         self._idle_timeout_s = idle_timeout_s
         self._sessions: dict[str, Session] = {}
@@ -147,9 +149,13 @@ class SessionManager:
 
     def _close_later(self, session: Session) -> asyncio.Task[None]:
         task = asyncio.create_task(session.aclose(), name=f"close {session.id}")
+        task.add_done_callback(self._count_ended)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
         return task
+
+    def _count_ended(self, _: asyncio.Task[None]) -> None:
+        self.ended += 1
 
     async def _sweep(self) -> None:
         while True:

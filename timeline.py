@@ -181,5 +181,5 @@ class Timeline:
 
 
 def start_units(latency_s: float) -> int:
-    """Units that must be ready before speech starts: they cover the engine's longest recent batch."""
+    """Units that must be ready before speech starts: they cover what a batch of the engine may take."""
     return min(START_UNITS_MAX, 1 + math.ceil(latency_s / UNIT_S))

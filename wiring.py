@@ -14,6 +14,7 @@ from llm import Conversation, LanguageModel
 from server.endpoint import Services
 from server.metrics import Metrics
 from sessions import SessionManager
+from upkeep import Upkeep
 
 HERE = Path(__file__).parent
 WEB = HERE / "web" / "dist"
@@ -50,6 +51,7 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
         connect_timeout_s=settings.connect_timeout_s,
         idle_timeout_s=settings.idle_timeout_s,
     )
+    upkeep = Upkeep(lambda: sessions.ended)
     try:
         await asyncio.to_thread(RECORDINGS.mkdir, parents=True, exist_ok=True)
         await house.start()
@@ -63,10 +65,11 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
             record_dir=RECORDINGS,
             language_model=model,
             describe=house.describe,
-            figures=house.figures,
+            figures=lambda: {**house.figures(), "event_loop_lag_seconds": upkeep.lag_s()},
             not_ready=house.not_ready,
         )
     finally:
+        await upkeep.aclose()
         if model is not None:
             await model.aclose()
         await house.aclose()

@@ -15,7 +15,7 @@ from __future__ import annotations
 import binascii
 import math
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from typing import Any
 
 import cv2
@@ -152,7 +152,7 @@ class TestcardReal:
         """False: beeps are no speech."""
         return False
 
-    async def say(self, text: str, **options: Any) -> None:
+    async def say(self, text: str | AsyncIterable[str], **options: Any) -> None:
         """Refuse.
 
         Raises:
