@@ -29,8 +29,8 @@ from training.mouth.net import MouthNet
 
 SEED = 2026
 BATCH = 8
-IDLE_PER_BATCH = 1
-CLEAN_PER_BATCH = 3
+IDLE_PER_BATCH = 2
+CLEAN_PER_BATCH = 4
 """Rows of clean renders, once shades are corrected: far fewer than the noisy ones, but unbiased, with little noise."""
 SHADE_BLUR_PX = 1.5
 STILLS = 15
