@@ -77,7 +77,7 @@ class LiteEngine:
         """
         with self._lock:
             if avatar.id not in self._faces:
-                self._faces[avatar.id] = (Mouth(avatar.directory / "mouth.onnx"), Paster(avatar))
+                self._faces[avatar.id] = (Mouth(avatar.engine_file("lite", "mouth")), Paster(avatar))
 
     def render(self, requests: Sequence[LipRequest]) -> list[I420]:
         """Draw 1..max_batch requests of any avatars; pictures in the order of the requests."""
