@@ -14,7 +14,7 @@ from baseasr import BaseASR, FeatureWindow, SpeechPair
 from basereal import BaseReal
 from engines.base import LipRequest
 from engines.lite.ears import LEFT_FRAMES, RIGHT_FRAMES, Ears
-from engines.lite.mouth import Mouth
+from engines.lite.mouth import MAX_BATCH, Mouth
 from engines.lite.paste import Paster
 from engines.scheduler import Scheduler
 from media import I420, SAMPLES_PER_FRAME
@@ -63,8 +63,8 @@ class LiteEngine:
     `prepare` may run in any thread while `render` runs in the scheduler's.
     """
 
-    def __init__(self, max_batch: int = 4) -> None:
-        self.max_batch = max_batch
+    def __init__(self, max_batch: int = MAX_BATCH) -> None:
+        self.max_batch = min(max_batch, MAX_BATCH)  # larger ones draw no faster on a CPU
         self._ears = Ears()
         self._faces: dict[str, tuple[Mouth, Paster]] = {}
         self._lock = threading.Lock()

@@ -74,6 +74,13 @@ def test_no_blend_is_the_idle_picture_itself(avatar: Avatar, engine: LiteEngine,
     np.testing.assert_array_equal(picture, avatar.frame(11))
 
 
+def test_a_larger_batch_than_the_engine_takes_is_cut(avatar: Avatar, speech: Pcm) -> None:
+    engine = LiteEngine(max_batch=16)
+    engine.prepare(avatar)
+    requests = [LipRequest(w, avatar, k, 1.0, 0.0) for k, w in enumerate(windows(speech, engine.max_batch))]
+    assert len(engine.render(requests)) == engine.max_batch
+
+
 def test_a_batch_draws_what_single_requests_draw(avatar: Avatar, engine: LiteEngine, speech: Pcm) -> None:
     requests = [LipRequest(w, avatar, 20 * k, 1.0, 0.0) for k, w in enumerate(windows(speech, 4))]
     together = engine.render(requests)
