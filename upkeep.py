@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 LAG_INTERVAL_S = 0.05
-LAG_MEMORY_S = 60
+LAG_MEMORY_S = 10
 TIDY_INTERVAL_S = 3.0
 MALLOC_ARENAS_MAX = 2
 _M_ARENA_MAX = -8  # mallopt(3)
@@ -42,7 +42,7 @@ class Upkeep:
         self._task = asyncio.create_task(self._run(), name="upkeep")
 
     def lag_s(self) -> float:
-        """The longest that something ready to run had to wait for the event loop in the last minute, seconds."""
+        """The longest that something ready to run had to wait for the event loop in the last ten seconds, in seconds."""
         since = int(time.monotonic()) - LAG_MEMORY_S
         return max((lag for second, lag in self._lags if second >= since), default=0.0)
 
