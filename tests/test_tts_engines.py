@@ -27,7 +27,7 @@ from tts import onnxpatch
 from tts.base import Sound, SpeechEngine, Voice
 from tts.chain import Chain
 from tts.edge import EdgeEngine
-from tts.espeak import EspeakEngine
+from tts.espeak import EspeakEngine, pinyin
 from tts.hibari import HibariEngine
 from tts.kokoro import KokoroEngine
 from tts.phonemes import Spelling, chunks
@@ -273,6 +273,10 @@ async def test_espeak_speaks_and_stops() -> None:
     stream = engine.speak(ENGLISH * 50, engine.voices()[0], "en")
     assert (await anext(stream)).pcm.size
     await stream.aclose()
+
+
+def test_chinese_reaches_espeak_as_syllables() -> None:
+    assert pinyin("你好，很高兴！ OK 3") == "ni3 hao3, hen3 gao1 xing4, OK 3"
 
 
 @needs_espeak

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
 from collections.abc import AsyncGenerator
 
@@ -19,11 +20,20 @@ WORDS_PER_MINUTE = 165
 _WAV_HEADER_BYTES = 44
 _READ_BYTES = 8820
 """0.2 s."""
-_NAME_OF_LANGUAGE = {"zh": "cmn", "en": "en-us", "pt": "pt-br"}
+_NAME_OF_LANGUAGE = {"zh": "cmn-latn-pinyin", "en": "en-us", "pt": "pt-br"}
+"""espeak-ng 1.51 spells most Chinese characters out in English, but reads numbered pinyin well."""
 _LANGUAGES = (
     "en zh ja ko fr de es it pt ru nl pl tr uk cs da el fi hu id nb ro sv vi ar fa he hi bn ta te th ka hy"  # fmt: skip
 )
 _VARIANTS = {"female": "f2", "male": "m3"}
+
+
+def pinyin(text: str) -> str:
+    """Chinese characters as numbered syllables; other text stays as it is."""
+    from pypinyin import Style, lazy_pinyin  # its dictionaries take a third of a second to load
+
+    syllables = " ".join(lazy_pinyin(text, style=Style.TONE3, neutral_tone_with_five=True))
+    return re.sub(r"\s*[，。！？；、：]\s*", ", ", syllables)
 
 
 class EspeakEngine:
@@ -60,7 +70,8 @@ class EspeakEngine:
         process = await self._start(f"{_NAME_OF_LANGUAGE.get(language, language)}+{variant}", speed)
         assert process.stdin and process.stdout and process.stderr
         try:
-            process.stdin.write(clause.encode())
+            text = await asyncio.to_thread(pinyin, clause) if language == "zh" else clause
+            process.stdin.write(text.encode())
             process.stdin.close()
             with contextlib.suppress(asyncio.IncompleteReadError):
                 await process.stdout.readexactly(_WAV_HEADER_BYTES)

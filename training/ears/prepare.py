@@ -10,12 +10,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import random
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from pypinyin import Style, lazy_pinyin
 
 from training.ears.voices import (
     Espeak,
@@ -28,6 +26,7 @@ from training.ears.voices import (
     Speaker,
     Utterance,
 )
+from tts.espeak import pinyin
 
 HELD_OUT_EVERY = 8
 ENGINES = ("hibari", "flite", "espeak", "kokoro")
@@ -72,11 +71,6 @@ class Corpus:
         if voice in HELD_OUT_VOICES:
             return self.test[language][:SENTENCES_PER_TEST_VOICE]
         return rng.sample(self.train[language], min(count, len(self.train[language])))
-
-
-def pinyin(text: str) -> str:
-    """Chinese characters as numbered syllables, which espeak-ng's pinyin voice reads."""
-    return re.sub(r"[，。！？；、]", ", ", " ".join(lazy_pinyin(text, style=Style.TONE3, neutral_tone_with_five=True)))
 
 
 def cached(make: Callable[[], Speaker]) -> Callable[[], Speaker]:
