@@ -42,7 +42,7 @@ class Upkeep:
         self._task = asyncio.create_task(self._run(), name="upkeep")
 
     def lag_s(self) -> float:
-        """The longest that something ready to run had to wait for the event loop in the last ten seconds, in seconds."""
+        """Seconds that something ready to run had to wait for the event loop at worst, in the last ten seconds."""
         since = int(time.monotonic()) - LAG_MEMORY_S
         return max((lag for second, lag in self._lags if second >= since), default=0.0)
 
