@@ -6,6 +6,7 @@ A directory under `data/avatars/`, named after the avatar's id:
     idle.mp4      the idle loop, played there and back (H.264, yuv420p, BT.601 limited range)
     coords.npz    for each of its N frames: `pose` [N,3], `affine` [N,2,3]; once: `mask` [H,W] (see `Avatar`)
     poster.jpg    the still that a page shows first
+    track.npz     optional: where the face is, `landmarks` [N,68,2], `found` [N], perhaps `mesh` [N,478,2]
     ...           what engines need of it, named under `engines` of the card (`mouth.onnx`)
 
 Nothing here knows how an engine draws.
@@ -18,7 +19,7 @@ import logging
 import re
 import zipfile
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import av
 import numpy as np
@@ -71,6 +72,10 @@ class AvatarInfo(BaseModel):
     idle: FileName = "idle.mp4"
     coords: FileName = "coords.npz"
     poster: FileName = "poster.jpg"
+    track: FileName | None = None
+    """Landmarks of every stored frame, for engines that work from them."""
+    mask_origin: Literal["landmarks", "parser"] | None = None
+    """What the blending masks under `engines.musetalk` were made from."""
     engines: dict[str, dict[str, FileName]] = {}
     """Engine name -> part name -> file: what engines need of this avatar."""
     licence: str
