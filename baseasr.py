@@ -23,8 +23,10 @@ class FeatureWindow:
     """What an engine hears for one video frame, and the speech that will be played with it."""
 
     pcm: NDArray[np.float32]
-    """[(left + 2 + right) * 320] samples at 16 kHz."""
+    """[(left + step + right) * 320] samples at 16 kHz; the step is 2 speech frames where not said otherwise."""
     speech: SpeechPair
+    offset: int = 0
+    """Which video frame of the step these windows' shared sound is cut for; 0 with a step of one."""
 
 
 class BaseASR:

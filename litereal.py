@@ -94,6 +94,9 @@ class LiteEngine:
                 pictures[i] = paster.paste(requests[i].frame_index, luma[k], chroma[k], requests[i].blend)
         return [pictures[i] for i in range(len(requests))]
 
+    def close(self) -> None:
+        """It holds no more than memory."""
+
     def describe(self) -> dict[str, Any]:
         """JSON-ready facts."""
         return {"engine": "lite", "device": "cpu", "max_batch": self.max_batch, "avatars": sorted(self._faces)}

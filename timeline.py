@@ -86,7 +86,7 @@ class Timeline:
         else:
             self._close()
             window = self.asr.silence(self.turn)
-        request = LipRequest(window.pcm, self.avatar, self._draw_index, self._blend, self.deadline(now))
+        request = LipRequest(window.pcm, self.avatar, self._draw_index, self._blend, self.deadline(now), window.offset)
         self._in_flight.append((request, window, self.turn))
         self._draw_index += 1
         if self._blend <= 0.0:

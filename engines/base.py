@@ -27,6 +27,8 @@ class LipRequest:
     """0..1: how much of the drawn mouth covers the idle picture (cross-fade at the ends of speech)."""
     deadline: float
     """Monotonic seconds at which the playout wants the picture."""
+    offset: int = 0
+    """Which video frame of the step in the middle of `window` is drawn."""
 
 
 class LipEngine(Protocol):
@@ -34,10 +36,22 @@ class LipEngine(Protocol):
 
     max_batch: int
 
+    def prepare(self, avatar: Avatar) -> None:
+        """Load what the engine needs of an avatar before a session shows it; may run in any thread.
+
+        Raises:
+            Unprocessable: the engine cannot draw it.
+        """
+        ...
+
     def render(self, requests: Sequence[LipRequest]) -> list[I420]:
         """Draw 1..max_batch requests; pictures in the order of the requests, each a new array."""
         ...
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready facts for `doctor` and `/api/admin/config`."""
+        ...
+
+    def close(self) -> None:
+        """Free what the engine holds, after the last `render`."""
         ...

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from avatar import Avatar
 from baseasr import BaseASR
 from basereal import BaseReal
 from engines.base import LipRequest
@@ -56,6 +57,12 @@ class FakeEngine:
             picture[0, 1] = round(100 * request.blend)
             pictures.append(picture)
         return pictures
+
+    def prepare(self, avatar: Avatar) -> None:
+        """It draws any avatar."""
+
+    def close(self) -> None:
+        """It holds nothing."""
 
     def describe(self) -> dict[str, Any]:
         return {"engine": "fake"}
