@@ -10,7 +10,7 @@ ARGS ?=
 WEB_SOURCES := $(shell find web/src web/public web/index.html web/package.json web/vite.config.ts -type f 2>/dev/null)
 say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
-.PHONY: help run setup system python web weights test-setup test lint bench docs clean
+.PHONY: help run setup system python web weights musetalk test-setup test lint bench docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,7 +48,15 @@ web/dist/index.html: web/node_modules/.installed $(WEB_SOURCES)
 weights: python
 	@$(PY) app.py weights pull
 
-test-setup: setup $(VENV)/.installed-dev
+musetalk: $(VENV)/.installed-musetalk ## Install what `--model musetalk` runs on: PyTorch, 1 GB on a CPU and 5 GB with CUDA
+
+$(VENV)/.installed-musetalk: requirements-musetalk.lock $(VENV)/.installed
+	$(call say,PyTorch and MuseTalk packages)
+	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q "$$(grep -o 'torch==[0-9.]*' pyproject.toml)"
+	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q --no-deps --require-hashes -r $<
+	@touch $@
+
+test-setup: setup musetalk $(VENV)/.installed-dev
 	@tools/system_packages.sh chromium fonts-noto-cjk
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
@@ -76,10 +84,13 @@ docs: python ## Write docs/api.md and config.example.yaml from the code
 	@$(PY) app.py openapi --markdown > docs/api.md
 	@$(PY) app.py config --example > config.example.yaml
 
+COMPILE = uv pip compile -q pyproject.toml --python-version 3.11 --no-annotate --no-header --generate-hashes
 lock: ## Renew the locks from pyproject.toml (needs uv)
-	@uv pip compile -q pyproject.toml --python-version 3.11 --no-annotate --no-header --generate-hashes -o requirements.lock
-	@uv pip compile -q pyproject.toml --group dev --python-version 3.11 --no-annotate --no-header --generate-hashes \
-		-c requirements.lock -o requirements-dev.lock
+	@$(COMPILE) -o requirements.lock
+	@# torch and its CUDA are left out: pip chooses that build for the machine, after everything else is there.
+	@$(COMPILE) --extra musetalk -c requirements.lock \
+		| awk '/^[a-z]/ {keep = $$0 !~ /^(torch|triton|nvidia-|cuda-)/} keep' > requirements-musetalk.lock
+	@$(COMPILE) --group dev -c requirements.lock -c requirements-musetalk.lock -o requirements-dev.lock
 
 clean: ## Remove what setup and tests made
 	@rm -rf $(VENV) web/node_modules web/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
