@@ -24,7 +24,7 @@ class Track:
     mesh: FloatArray
     """float32 [N,478,2]: x and y, pixels; MediaPipe's order."""
     depth: FloatArray
-    """float32 [N,478]: how far behind the head's middle, about in pixels of the picture; towards the camera is negative."""
+    """float32 [N,478]: distance behind the head's middle, about in pixels; what is nearer to the camera is negative."""
     found: NDArray[np.bool_]
     """bool [N]: the detector saw the face; False where the points are interpolated."""
     width: int
