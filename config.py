@@ -11,8 +11,14 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from errors import VisageError
 
-MODELS = ("lite", "testcard")
+MODELS = ("lite", "musetalk", "testcard")
 """Values of `--model` this build can run."""
+ENGINE_DEFAULTS: dict[str, dict[str, int]] = {
+    "lite": {"batch_size": 4, "context_left": 14, "context_middle": 2, "context_right": 6},
+    "musetalk": {"batch_size": 16, "context_left": 100, "context_middle": 2, "context_right": 6},
+    "testcard": {"batch_size": 1, "context_left": 0, "context_middle": 2, "context_right": 0},
+}
+"""By model: the settings that stay empty until an engine is chosen, and are then what it works best with."""
 SPEECH_ENGINES = ("edge", "hibari", "kokoro", "espeak")
 """Values allowed in the `--tts` chain."""
 ENGINE_SYNONYMS = {"edgetts": "edge", "espeak-ng": "espeak"}
@@ -50,8 +56,30 @@ class Settings(BaseSettings):
 
     model: str = setting(
         "lite",
-        "Lip engine: lite (CPU) or testcard (marks for measuring)",
-        "口型引擎：lite（CPU）或 testcard（测量用标记）",
+        "Lip engine: lite (CPU), musetalk (GPU; after `make musetalk`) or testcard (marks for measuring)",
+        "口型引擎：lite（CPU）、musetalk（GPU，需先 make musetalk）或 testcard（测量用标记）",
+    )
+    musetalk_weights: str = setting(
+        "v15",
+        "Weights of musetalk: v15, v1, small (trained on the default avatar, runs anywhere) or a directory",
+        "musetalk 的权重：v15、v1、small（以默认形象训练，任何机器可运行）或目录",
+        min_length=1,
+    )
+    musetalk_decoder: Literal["sd-vae", "tiny"] = setting(
+        "sd-vae",
+        "Decoder of musetalk: sd-vae (sharper) or tiny (several times faster)",
+        "musetalk 的解码器：sd-vae（更清晰）或 tiny（快数倍）",
+    )
+    device: str = setting(
+        "auto",
+        "Where musetalk runs: auto, cpu, cuda or cuda:N",
+        "musetalk 的运行设备：auto、cpu、cuda 或 cuda:N",
+        pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$",
+    )
+    precision: Literal["auto", "fp32", "fp16", "bf16"] = setting(
+        "auto",
+        "Numbers musetalk computes with: auto (bf16 on a GPU that has it, fp32 on a CPU), fp32, fp16, bf16",
+        "musetalk 的计算精度：auto（支持的 GPU 用 bf16，CPU 用 fp32）、fp32、fp16、bf16",
     )
     avatar_id: str = setting(
         "",
@@ -76,27 +104,34 @@ class Settings(BaseSettings):
         "--REF_TEXT",
     )
     tts_server: str = setting("", "Address of an external speech server", "外部语音合成服务地址", "--TTS_SERVER")
-    batch_size: int = setting(4, "Pictures drawn at once over all sessions", "所有会话合并绘制的最大批量", ge=1, le=64)
+    batch_size: int = setting(
+        None,
+        "Pictures drawn at once over all sessions; empty: lite 4 (its most), musetalk 16",
+        "所有会话合并绘制的最大批量；留空：lite 为 4（亦是上限），musetalk 为 16",
+        ge=1,
+        le=64,
+    )
     context_left: int = setting(
-        14,
-        "Sliding window: 20 ms frames of past context; lite hears at most 14",
-        "滑动窗口：左侧上下文，20 毫秒帧数；lite 最多使用 14 帧",
+        None,
+        "Sliding window: 20 ms frames of past context; empty: lite 14 (its most), musetalk 100 (its least)",
+        "滑动窗口：左侧上下文，20 毫秒帧数；留空：lite 为 14（上限），musetalk 为 100（下限）",
         "-l",
         ge=0,
-        le=50,
+        le=1000,
     )
     context_middle: int = setting(
-        2,
-        "Sliding window: 20 ms frames per step; lite always draws one picture, 2 frames",
-        "滑动窗口：每步的 20 毫秒帧数；lite 每步固定一幅画面，即 2 帧",
+        None,
+        "Sliding window: 20 ms frames per step; empty: 2, one picture; lite knows no other",
+        "滑动窗口：每步的 20 毫秒帧数；留空：2，即一幅画面；lite 固定为 2",
         "-m",
         ge=1,
         le=50,
     )
     context_right: int = setting(
-        6,
-        "Sliding window: 20 ms frames of look-ahead, each 20 ms of delay for live sound; lite hears at most 6",
-        "滑动窗口：右侧前瞻，20 毫秒帧数，每帧使实时声音延迟 20 毫秒；lite 最多使用 6 帧",
+        None,
+        "Sliding window: 20 ms frames of look-ahead, each 20 ms of delay for live sound; empty: 6, the most of lite "
+        "and the least of musetalk",
+        "滑动窗口：右侧前瞻，20 毫秒帧数，每帧使实时声音延迟 20 毫秒；留空：6，即 lite 的上限、musetalk 的下限",
         "-r",
         ge=0,
         le=50,
@@ -183,11 +218,18 @@ class Settings(BaseSettings):
         """`configload.load` reads the sources, so that an error can name the one it came from."""
         return (init_settings,)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _suit_the_engine(cls, given: dict[str, Any]) -> dict[str, Any]:
+        model = given.get("model", cls.model_fields["model"].default)
+        suited = ENGINE_DEFAULTS.get(str(model), ENGINE_DEFAULTS["lite"])
+        return {**given, **{name: value for name, value in suited.items() if given.get(name) is None}}
+
     @field_validator("model")
     @classmethod
     def _known_model(cls, value: str) -> str:
         if value not in MODELS:
-            raise ValueError(f"this build has no lip engine {value!r}; it has {' and '.join(MODELS)}")
+            raise ValueError(f"this build has no lip engine {value!r}; it has {', '.join(MODELS)}")
         return value
 
     @field_validator("tts")

@@ -73,7 +73,7 @@ def test_another_config_file(tmp_path: Path) -> None:
         (["stray"], "stray"),
         (
             ["--model", "wav2lip"],
-            "model was 'wav2lip': this build has no lip engine 'wav2lip'; it has lite and testcard",
+            "model was 'wav2lip': this build has no lip engine 'wav2lip'; it has lite, musetalk, testcard",
         ),
         (["--tts", "azuretts"], "there is no speech engine 'azuretts'; choose among edge, hibari, kokoro, espeak"),
         (["--tts", " , "], "names no engine"),
@@ -157,3 +157,9 @@ def test_no_flags_crash_the_reader(tmp_path_factory: pytest.TempPathFactory, giv
         assert str(error)
     except SystemExit as done:  # a drawn flag can be --help
         assert done.code == 0
+
+
+def test_what_is_left_empty_suits_the_engine_and_what_is_given_stays() -> None:
+    lite, muse = load(["--model", "lite"]), load(["--model", "musetalk", "-r", "10"])
+    assert (lite.batch_size, lite.context_left, lite.context_middle, lite.context_right) == (4, 14, 2, 6)
+    assert (muse.batch_size, muse.context_left, muse.context_middle, muse.context_right) == (16, 100, 2, 10)
