@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import gc
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -22,6 +21,7 @@ from server.endpoint import AvatarCard
 from session import Built, Wish
 from tts.base import Voice
 from ttsreal import BaseTTS, Chain, build_chain
+from upkeep import settle_heap
 from webrtc import PeerSession
 
 log = logging.getLogger(__name__)
@@ -73,14 +73,9 @@ class LiteHouse:
         except (OSError, BadRequest) as error:
             raise ConfigError(f"customvideo_config {self.settings.customvideo_config}: {error}") from error
         self._check_voice()
+        settle_heap()
         # She can be seen and heard repeating recordings while her voices are loaded; the first sentence waits for them.
-        self._warming = asyncio.create_task(self._warm_up(), name="voices warm up")
-
-    async def _warm_up(self) -> None:
-        await self.chain.warm_up()
-        # What is loaded now stays: a full collection would walk it and hold every thread for a tenth of a second.
-        gc.collect()
-        gc.freeze()
+        self._warming = asyncio.create_task(self.chain.warm_up(), name="voices warm up")
 
     def _check_voice(self) -> None:
         """Refuse a default voice that no engine has; the network engine learns its voices later."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Protocol
 
 from errors import BadRequest
+from tts import messages
 from tts.base import SpeechEngine
 from tts.chain import Chain
+from tts.remote import RemoteEngine, SpeechProcess
 
 DEFAULT_CHAIN = "edge,hibari,kokoro,espeak"
 _ENGINES = {
-    "edge": ("tts.edge", "EdgeEngine"),
-    "espeak": ("tts.espeak", "EspeakEngine"),
-    "hibari": ("tts.hibari", "HibariEngine"),
-    "kokoro": ("tts.kokoro", "KokoroEngine"),
+    "edge": "tts.edge:EdgeEngine",
+    "espeak": "tts.espeak:EspeakEngine",
+    "hibari": "tts.hibari:HibariEngine",
+    "kokoro": "tts.kokoro:KokoroEngine",
 }
+_APART = ("hibari", "kokoro")
+"""They work in a process of their own; the others wait for a network or a program, which holds nobody."""
 _ALIASES = {"edgetts": "edge", "edge-tts": "edge", "espeak-ng": "espeak"}
 
 
@@ -31,16 +34,19 @@ class ChainSettings(Protocol):
 def build_chain(settings: ChainSettings) -> Chain:
     """The engines that `settings.tts` names, in its order; an engine's file is imported only when it is named.
 
+    Needs no event loop, and starts nothing before the first `warm_up` or clause.
+
     Raises:
         BadRequest: an unknown engine, or none.
     """
     engines: list[SpeechEngine] = []
+    process = SpeechProcess()
     for given in settings.tts.split(","):
         name = given.strip().lower()
         name = _ALIASES.get(name, name)
         if name not in _ENGINES:
             raise BadRequest(f"--tts names {given.strip()!r}, but must name one or more of {', '.join(_ENGINES)}")
         if name not in (engine.name for engine in engines):
-            module, attribute = _ENGINES[name]
-            engines.append(getattr(importlib.import_module(module), attribute)())
+            maker = _ENGINES[name]
+            engines.append(RemoteEngine(process, maker) if name in _APART else messages.engine(maker, {}))
     return Chain(engines, settings.REF_FILE or None)
