@@ -1,0 +1,1 @@
+"""The engine that draws photoreal lips with MuseTalk's networks."""
