@@ -62,9 +62,15 @@ class Detector:
         self._network = open_network(weights / "face_detector.onnx")
         self._anchors = _anchors()
 
-    def detect(self, picture: Rgb) -> list[Detection]:
-        """Faces that fill at least about a tenth of the picture, largest first."""
-        return self._in_square(picture, 0, 0, max(picture.shape[:2]))
+    def detect(self, picture: Rgb, square: float | None = None) -> list[Detection]:
+        """Faces that fill at least about a tenth of the picture, largest first.
+
+        With `square`, also those that fill as much of a square of that side (pixels) anywhere in the picture.
+        """
+        found = self._in_square(picture, 0, 0, max(picture.shape[:2]))
+        if square is not None and square < max(picture.shape[:2]):
+            found = _merge(found + self._in_squares(picture, max(SIDE, round(square))))
+        return found
 
     def search(self, picture: Rgb) -> list[Detection]:
         """As `detect`; where that finds none, look closer, in overlapping squares, for smaller faces.
@@ -72,16 +78,16 @@ class Detector:
         The finest squares are a quarter of the picture's shorter side.
         """
         found = self.detect(picture)
-        height, width = picture.shape[:2]
         for share in TILE_SHARES:
             if found:
                 break
-            side = max(SIDE, round(min(width, height) * share))
-            for top in _starts(height, side):
-                for left in _starts(width, side):
-                    found += self._in_square(picture, left, top, side)
-            found = _merge(found)
+            found = _merge(self._in_squares(picture, max(SIDE, round(min(picture.shape[:2]) * share))))
         return found
+
+    def _in_squares(self, picture: Rgb, side: int) -> list[Detection]:
+        height, width = picture.shape[:2]
+        corners = [(left, top) for top in _starts(height, side) for left in _starts(width, side)]
+        return [found for left, top in corners for found in self._in_square(picture, left, top, side)]
 
     def _in_square(self, picture: Rgb, left: int, top: int, side: int) -> list[Detection]:
         """Look at a square, which is filled up with black to the right and below."""

@@ -16,9 +16,13 @@ class FaceFinder:
         self._detector = Detector(weights)
         self._mesher = Mesher(weights)
 
-    def find(self, picture: Rgb, *, thorough: bool = True) -> list[Face]:
-        """All faces of a picture, largest first; `thorough` also looks for small ones where there is none."""
-        detections = self._detector.search(picture) if thorough else self._detector.detect(picture)
+    def find(self, picture: Rgb, *, thorough: bool = True, square: float | None = None) -> list[Face]:
+        """All faces of a picture, largest first.
+
+        `thorough` also looks for small ones where there is none; `square` looks for those that fill about a sixth of a
+        square of that side, pixels, as well.
+        """
+        detections = self._detector.search(picture) if thorough else self._detector.detect(picture, square)
         faces: list[Face] = []
         for detection in detections:
             face = self._mesher.from_detection(picture, detection)

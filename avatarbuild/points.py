@@ -14,7 +14,7 @@ MESH_OF_68: tuple[tuple[int, ...], ...] = (
     *((70,), (63,), (105,), (66,), (107,)),
     *((336,), (296,), (334,), (293,), (300,)),
     # bridge and base of the nose, 27-35
-    *((168, 6), (197, 195), (5,), (4,)),
+    *((168, 6), (197,), (195, 5), (4,)),
     *((75,), (97,), (2,), (326,), (305,)),
     # eyes, 36-47
     *((33,), (160,), (158,), (133,), (153,), (144,)),
@@ -23,8 +23,10 @@ MESH_OF_68: tuple[tuple[int, ...], ...] = (
     *((61,), (39,), (37,), (0,), (267,), (269,), (291,), (321,), (314,), (17,), (84,), (91,)),
     *((78,), (82,), (13,), (312,), (308,), (317,), (14,), (87,)),
 )
-"""Which points of the mesh each landmark is the mean of: Peizhi Yan's pairing (GitHub, Mediapipe_2_Dlib_Landmarks), made
-symmetric at landmark 13."""
+"""Which points of the mesh each landmark is the mean of.
+
+Peizhi Yan's pairing (GitHub, Mediapipe_2_Dlib_Landmarks), but symmetric at landmark 13 and with the bridge of the nose
+in equal steps, as iBUG's annotators place it."""
 
 _WEIGHTS = np.zeros((len(MESH_OF_68), 478), np.float32)
 for _row, _points in enumerate(MESH_OF_68):

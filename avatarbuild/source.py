@@ -1,0 +1,119 @@
+"""What an avatar is made from, whatever it is: pictures one after the other, upright, in RGB, of one even size."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from avatarbuild.detector import Rgb
+from errors import NotFound, Unprocessable
+
+Rgba = NDArray[np.uint8]
+"""uint8 [H,W,3] or, with opacity, [H,W,4]."""
+
+SIDE_MIN = 64
+"""Of a source's picture, pixels."""
+PIXELS_MAX = 64_000_000
+"""Of one picture of a source."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SourceOptions:
+    """How a source is read."""
+
+    max_side: int = 1920
+    """Larger pictures are shrunk until their longer side has this many pixels."""
+    max_seconds: float = 180.0
+    """What comes later is left out."""
+    background: tuple[int, int, int] = (128, 128, 128)
+    """RGB 0..255, behind pictures that are transparent."""
+
+
+class Source(Protocol):
+    """Pictures to make an avatar from."""
+
+    width: int
+    height: int
+    """Of the pictures that come out, pixels, even."""
+    expected: int
+    """About how many come out, at 25 a second; the end may come sooner or later."""
+    is_still: bool
+    """True for a single picture."""
+    notes: list[str]
+    """What the user should know, in plain words; more may be added while pictures are read."""
+
+    def pictures(self) -> Iterator[Rgb]:
+        """uint8 [H,W,3] each; reads from the start.
+
+        Raises:
+            Unprocessable: it cannot be decoded from some point on.
+        """
+        ...
+
+
+def open_source(path: Path, options: SourceOptions | None = None) -> Source:
+    """A clip, a photo or a folder of pictures.
+
+    Raises:
+        NotFound: there is nothing at `path`.
+        Unprocessable: it is none of these, or damaged at its start.
+    """
+    from avatarbuild.photos import Folder, Photo, is_photo
+    from avatarbuild.video import Clip
+
+    options = options or SourceOptions()
+    if path.is_dir():
+        return Folder(path, options)
+    if not path.is_file():
+        raise NotFound(f"{path} does not exist")
+    if path.stat().st_size == 0:
+        raise Unprocessable(f"{path.name} is empty; a clip, a photo or a folder of pictures is needed")
+    return Photo(path, options) if is_photo(path) else Clip(path, options)
+
+
+def check_size(name: str, width: int, height: int) -> None:
+    """Raise Unprocessable for pictures that are too small to show a face, or too large to hold."""
+    if min(width, height) < SIDE_MIN or width * height > PIXELS_MAX:
+        allowed = f"{SIDE_MIN} pixels a side to {PIXELS_MAX // 1_000_000} million pixels"
+        raise Unprocessable(f"{name} is {width} x {height} pixels; allowed: {allowed}")
+
+
+def fitted(width: int, height: int, max_side: int) -> tuple[int, int]:
+    """The largest even size of that shape whose longer side is at most `max_side`, and at most the size given."""
+    scale = min(1.0, max_side / max(width, height))
+    return max(2, int(width * scale + 1e-6) // 2 * 2), max(2, int(height * scale + 1e-6) // 2 * 2)
+
+
+def shaped(picture: Rgba, width: int, height: int, background: tuple[int, int, int]) -> Rgb:
+    """RGB or RGBA uint8 [h,w,3|4] -> RGB uint8 [height,width,3]: flattened, then cut by one pixel or shrunk."""
+    if picture.shape[2] == 4:
+        picture = flattened(picture, background)
+    rows, columns = picture.shape[:2]
+    if 0 <= rows - height <= 1 and 0 <= columns - width <= 1:
+        return np.ascontiguousarray(picture[:height, :width])
+    method = cv2.INTER_AREA if rows > height else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=method), np.uint8)
+
+
+def flattened(picture: Rgba, background: tuple[int, int, int]) -> Rgb:
+    """RGBA uint8 [H,W,4] over a colour."""
+    opacity = picture[..., 3:].astype(np.uint16)
+    below = np.array(background, np.uint16)
+    mixed = picture[..., :3] * opacity + below * (255 - opacity)
+    return ((mixed + 127) // 255).astype(np.uint8)
+
+
+def parse_colour(text: str) -> tuple[int, int, int]:
+    """`#rrggbb` to RGB; raises ValueError for anything else."""
+    match = re.fullmatch(r"#?([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})", text)
+    if match is None:
+        raise ValueError(f"{text!r} is no colour; #rrggbb is needed")
+    red, green, blue = (int(part, 16) for part in match.groups())
+    return red, green, blue
