@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import logging
 import os
 import signal
@@ -87,6 +88,7 @@ class SpeechServer:
         warm_up = getattr(engine, "warm_up", None)
         if warm_up is not None:
             await warm_up()
+        gc.collect()
         settle_heap()
 
     async def _speak(self, number: int, engine: SpeechEngine, facts: messages.Facts) -> None:
