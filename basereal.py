@@ -209,7 +209,7 @@ class BaseReal:
                 room = max(0, SPEECH_QUEUE_FRAMES - len(asr))
                 for frame in rest[:room]:
                     if frame.turn == self.turn:
-                        asr.put(frame)
+                        self._timeline.put(frame)
                         self._audible = True
                 self._room.clear()
             del rest[:room]
@@ -221,19 +221,29 @@ class BaseReal:
 
     def due(self) -> float | None:
         """Deadline of the next picture wanted (monotonic s), None when none is."""
+        now = self._clock()
         with self._lock:
-            return self._timeline.deadline(self._clock()) if self._timeline.wants() else None
+            return self._timeline.deadline(now) if self._advance() else None
 
     def next_request(self) -> LipRequest | None:
         """Take the next request."""
         with self._lock:
-            if not self._timeline.wants():
+            if not self._advance():
                 return None
             request = self._timeline.next_request(self._clock(), self._scheduler.latency_s)
-            has_room = len(self._timeline.asr) < SPEECH_QUEUE_FRAMES // 2
-        if has_room and not self._room.is_set():
+            self._tell_room()
+            return request
+
+    def _advance(self) -> bool:
+        """Pass pauses by, whichever thread looks; True when something should be drawn."""
+        wanted = self._timeline.advance(self._scheduler.latency_s)
+        self._tell_room()
+        return wanted
+
+    def _tell_room(self) -> None:
+        """Let `_put` go on once half of the queue is free."""
+        if len(self._timeline.asr) < SPEECH_QUEUE_FRAMES // 2 and not self._room.is_set():
             self._loop.call_soon_threadsafe(self._room.set)
-        return request
 
     def accept(self, request: LipRequest, picture: I420 | None) -> None:
         """The picture of a request, or None when the engine failed."""
@@ -250,9 +260,9 @@ class BaseReal:
                 if unit is not None:
                     return unit
                 self._action = None
-            unit = self._timeline.take(start_units(self._scheduler.latency_s))
+            unit = self._timeline.take(start_units(self._scheduler.latency_s), self._clock())
+            wanted = self._advance()
             self._audible = self._timeline.pending
-            wanted = self._timeline.wants()
         if wanted:
             self._scheduler.wake()
         return unit

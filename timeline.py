@@ -4,18 +4,25 @@ It joins two paces: the renderer draws units a little ahead, the clock takes one
 enough units are ready, a late unit holds the picture instead of cutting a word, and an interruption drops everything
 of an older turn at once. The avatar's idle motion is one endless loop; a speaking unit is drawn for the place in it
 at which it will be shown, so the head never jumps when speech starts, holds or ends.
+
+The drawn mouth is faded in where a voice begins and out where it pauses or ends, never by more than `BLEND_IN` a unit.
+In a pause that outlasts the fade nothing is drawn: its units are the idle motion with the pause's own sound. As the
+look-ahead of the windows is queued anyway, the fade back in begins before the voice does.
 """
 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import enum
+import itertools
 import math
 from typing import TYPE_CHECKING
 
-from baseasr import BaseASR, FeatureWindow
+from baseasr import BaseASR, FeatureWindow, SpeechPair
 from engines.base import LipRequest
-from media import I420, UNIT_S, MediaUnit, SpeechFrame, silent_frame
+from media import I420, SPEECH_FRAMES_PER_UNIT, UNIT_S, MediaUnit, SpeechFrame, silent_frame
+from voiceactivity import VoiceActivity
 
 if TYPE_CHECKING:
     from avatar import Avatar
@@ -24,9 +31,10 @@ UNITS_AHEAD_MAX = 6  # 240 ms: the renderer fills up to here
 UNITS_AHEAD_LOW = 3  # and starts again below this, so that one session's units share a batch
 START_UNITS_MAX = 4  # most units to wait for before speech starts
 BLEND_IN = 1 / 3  # share of the drawn mouth added per unit: in over 3 units, 120 ms
-BLEND_OUT = 1 / 4  # out over 4 units once the mouth is closed
+BLEND_OUT = 1 / 4  # out over 4 units once the mouth is closed, or a pause is one
 BLEND_OUT_INTERRUPTED = 1 / 3  # and over 3 after an interruption
 TAIL_UNITS = 2  # units after the last speech in which the drawn mouth closes before it is blended out
+LEAD_FRAMES = 2 * SPEECH_FRAMES_PER_UNIT  # the fade in begins so long before the voice, to be complete when it sounds
 
 
 class Phase(enum.Enum):
@@ -35,6 +43,19 @@ class Phase(enum.Enum):
     IDLE = "idle"
     SPEAKING = "speaking"
     CLOSING = "closing"
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Planned:
+    """A unit that has its place in the order, drawn or not yet."""
+
+    speech: SpeechPair
+    frame_index: int
+    blend: float
+    request: LipRequest | None
+    """What is drawn for it; None shows the idle picture."""
+    picture: I420 | None = None
+    """None until it is there."""
 
 
 class Timeline:
@@ -47,10 +68,15 @@ class Timeline:
         self.phase = Phase.IDLE
         self.held_units = 0
         self._units: collections.deque[tuple[MediaUnit, float]] = collections.deque()  # with their blend
-        self._in_flight: collections.deque[tuple[LipRequest, FeatureWindow, int]] = collections.deque()
+        self._in_flight: collections.deque[_Planned] = collections.deque()
+        self._activity = VoiceActivity()
+        self._heard: collections.deque[tuple[SpeechFrame, bool]] = collections.deque()
+        """Frames put in and not yet planned, and whether there is a voice in them."""
         self._filling = True
         self._playing = False
         self._play_index = 0
+        self._play_at: float | None = None
+        """When the unit at `_play_index` is due, in the clock's seconds; in the past while it is held."""
         self._draw_index = 0
         self._blend = 0.0  # of the request drawn last
         self._shown_blend = 0.0  # of the unit taken last
@@ -70,45 +96,96 @@ class Timeline:
             return False
         return self.asr.ready or self.phase is Phase.CLOSING or (self.phase is Phase.SPEAKING and not len(self.asr))
 
+    def put(self, frame: SpeechFrame) -> None:
+        """Append one frame of the current turn."""
+        self.asr.put(frame)
+        self._heard.append((frame, self._activity.hear(frame.pcm)))
+
+    def advance(self, latency_s: float) -> bool:
+        """Plan the units that need no drawing; True when the next one does and should be drawn now."""
+        while self.wants():
+            if self._blend > self._blend_out or self._tail > 0 or (self.asr.ready and self._voice_near()):
+                return True
+            self._blend = 0.0
+            if self.asr.ready:
+                self._begin(latency_s)
+                self._plan(self._next_speech().speech, None)
+            else:
+                self.phase = Phase.IDLE
+        return False
+
     def deadline(self, now: float) -> float:
         """When the picture of the next request is due on the track, in the clock's seconds."""
-        return now + (self._draw_index - self._play_index) * UNIT_S if self.phase is not Phase.IDLE else now
+        if self.phase is Phase.IDLE or self._play_at is None:
+            return now
+        return self._play_at + (self._draw_index - self._play_index) * UNIT_S
 
     def next_request(self, now: float, latency_s: float) -> LipRequest:
-        """Cut the next window and plan its place in the idle motion; only when `wants`."""
+        """Cut the next window and plan its place in the idle motion; only after `advance` said True."""
+        self._begin(latency_s)
+        deadline = self.deadline(now)
+        if self.asr.ready:
+            self._speak(self._voice_near())
+            window = self._next_speech()
+        else:
+            self._close()
+            window = self.asr.silence(self.turn)
+        request = LipRequest(window.pcm, self.avatar, self._draw_index, self._blend, deadline, window.offset)
+        self._plan(window.speech, request)
+        return request
+
+    def accept(self, request: LipRequest, picture: I420 | None) -> None:
+        """The picture of a request; None shows the idle picture with the speech."""
+        planned = next((p for p in self._in_flight if p.request is request), None)
+        if planned is None:
+            return  # of an older turn
+        if picture is None:
+            planned.blend = 0.0
+            picture = self.avatar.frame(planned.frame_index)
+            if planned is self._in_flight[-1]:
+                self._blend = 0.0  # the mouth went: it fades in again when it can be drawn
+        planned.picture = picture
+        self._hand_on()
+
+    def _begin(self, latency_s: float) -> None:
         if self.phase is Phase.IDLE and not self._units and not self._in_flight:
             # While a slow engine draws the first batch the idle motion must go on: plan ahead by its latency.
             self._draw_index = self._play_index + int(latency_s / UNIT_S)
             self._playing = False
         if self.asr.ready:
-            self._speak()
-            window = self.asr.next()
-        else:
-            self._close()
-            window = self.asr.silence(self.turn)
-        request = LipRequest(window.pcm, self.avatar, self._draw_index, self._blend, self.deadline(now), window.offset)
-        self._in_flight.append((request, window, self.turn))
+            self.phase = Phase.SPEAKING
+
+    def _next_speech(self) -> FeatureWindow:
+        window = self.asr.next()
+        for frame in window.speech:
+            if self._heard and self._heard[0][0] is frame:
+                self._heard.popleft()
+        return window
+
+    def _voice_near(self) -> bool:
+        """True when there is a voice in the next unit or within the lead after it."""
+        return any(voice for _, voice in itertools.islice(self._heard, SPEECH_FRAMES_PER_UNIT + LEAD_FRAMES))
+
+    def _plan(self, speech: SpeechPair, request: LipRequest | None) -> None:
+        idle = self.avatar.frame(self._draw_index) if request is None else None
+        self._in_flight.append(_Planned(speech, self._draw_index, self._blend, request, idle))
         self._draw_index += 1
-        if self._blend <= 0.0:
-            self.phase = Phase.IDLE
-        return request
+        self._hand_on()
 
-    def accept(self, request: LipRequest, picture: I420 | None) -> None:
-        """The picture of a request; None shows the idle picture with the speech."""
-        for i, (mine, window, turn) in enumerate(self._in_flight):
-            if mine is request:
-                del self._in_flight[i]
-                if turn == self.turn:
-                    shown = self.avatar.frame(request.frame_index) if picture is None else picture
-                    unit = MediaUnit(shown, window.speech, turn, request.frame_index)
-                    self._units.append((unit, request.blend))
-                return
+    def _hand_on(self) -> None:
+        """Move what is drawn to the clock's side, in the order of the speech."""
+        while self._in_flight and (picture := self._in_flight[0].picture) is not None:
+            planned = self._in_flight.popleft()
+            self._units.append((MediaUnit(picture, planned.speech, self.turn, planned.frame_index), planned.blend))
 
-    def _speak(self) -> None:
-        self.phase = Phase.SPEAKING
-        self._tail = TAIL_UNITS
+    def _speak(self, voice_near: bool) -> None:
         self._blend_out = BLEND_OUT
-        self._blend = min(1.0, self._blend + BLEND_IN)
+        if voice_near:
+            self._tail = TAIL_UNITS
+            self._blend = min(1.0, self._blend + BLEND_IN)
+        else:
+            self._tail = 0  # in a pause the drawn mouth has closed by now
+            self._blend = max(0.0, self._blend - self._blend_out)
 
     def _close(self) -> None:
         self.phase = Phase.CLOSING
@@ -124,17 +201,19 @@ class Timeline:
         """True while speech is waiting, being drawn, or drawn and not yet taken."""
         return bool(len(self.asr) or self._units or self._in_flight)
 
-    def take(self, start_units: int) -> MediaUnit | None:
+    def take(self, start_units: int, now: float) -> MediaUnit | None:
         """The unit of the next 40 ms; None holds the last picture in silence.
 
         Args:
             start_units: how many units must be ready before speech starts (what survives the engine's jitter).
+            now: the clock's seconds.
         """
         if self._units and self._units[0][0].frame_index <= self._play_index:
             if self._may_start(start_units):
                 self._playing = True
                 unit, self._shown_blend = self._units.popleft()
                 self._play_index = unit.frame_index + 1
+                self._play_at = now + UNIT_S
                 return unit
             self.held_units += 1
             return None
@@ -147,6 +226,7 @@ class Timeline:
         self._shown_blend = 0.0
         unit = self.idle_unit(self._play_index)
         self._play_index += 1
+        self._play_at = now + UNIT_S
         return unit
 
     def idle_unit(self, index: int) -> MediaUnit:
@@ -158,6 +238,7 @@ class Timeline:
         """Start `turn`: drop all speech and every unit of older turns; the mouth closes from where it is."""
         self.turn = turn
         self.asr.drop_pending()
+        self._heard.clear()
         self._units.clear()
         self._in_flight.clear()
         self._draw_index = self._play_index
@@ -176,7 +257,7 @@ class Timeline:
         """True when the unit for the play position is being drawn or waited for."""
         if self._units:
             return False  # the first unit stands further on: idle until then
-        drawing = bool(self._in_flight) and self._in_flight[0][0].frame_index <= self._play_index
+        drawing = bool(self._in_flight) and self._in_flight[0].frame_index <= self._play_index
         return drawing or (self.phase is not Phase.IDLE and self._draw_index <= self._play_index)
 
 

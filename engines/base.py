@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ class LipRequest:
 
 
 class LipEngine(Protocol):
-    """Draws mouths, batched over all sessions. Called from one thread at a time."""
+    """Draws mouths, batched over all sessions. `render` is called from one thread at a time (but see `lanes_of`)."""
 
     max_batch: int
 
@@ -44,8 +44,11 @@ class LipEngine(Protocol):
         """
         ...
 
-    def render(self, requests: Sequence[LipRequest]) -> list[I420]:
-        """Draw 1..max_batch requests; pictures in the order of the requests, each a new array."""
+    def render(self, requests: Sequence[LipRequest]) -> Sequence[I420 | None]:
+        """Draw 1..max_batch requests; pictures in the order of the requests, each a new array.
+
+        None stands where a picture could not be drawn: its session shows the idle picture and goes on.
+        """
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -55,3 +58,21 @@ class LipEngine(Protocol):
     def close(self) -> None:
         """Free what the engine holds, after the last `render`."""
         ...
+
+
+@runtime_checkable
+class WarmEngine(Protocol):
+    """An engine that can say how fast it is before it draws for anyone."""
+
+    def warm_up(self) -> float | None:
+        """Draw full batches until they take no less time; pictures per second, None when that cannot be known."""
+        ...
+
+
+def lanes_of(engine: object) -> int:
+    """How many batches an engine takes at once: its `lanes`, 1 without.
+
+    An engine with more than one has its `render` called from that many threads, so that one batch is copied and blended
+    while the device draws the next.
+    """
+    return max(1, int(getattr(engine, "lanes", 1)))

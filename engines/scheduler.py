@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import heapq
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from engines.base import LipEngine, LipRequest
+from engines.base import LipEngine, LipRequest, WarmEngine, lanes_of
+from engines.capacity import Capacity
+from errors import VisageError
 from media import I420
 
 log = logging.getLogger(__name__)
 
 LATENCY_MEMORY = 64  # batches whose duration is remembered for `latency_s`
 LATENCY_QUANTILE = 0.9  # a single batch that the machine held up must not delay the speech that follows
+SPEAKING_MEMORY_S = 1.0  # a session that had a picture drawn so recently is speaking
+COMPLAINT_INTERVAL_S = 10.0  # between two lines in the log about an engine that goes on failing
 
 
 class Client(Protocol):
@@ -30,55 +36,106 @@ class Client(Protocol):
         ...
 
     def accept(self, request: LipRequest, picture: I420 | None) -> None:
-        """The picture of a request, or None when the engine failed."""
+        """The picture of a request, or None when the engine failed; not always in the order of the requests."""
         ...
 
 
 Batch = list[tuple[Client, LipRequest]]
 
 
-class Scheduler:
-    """Forms batches over sessions and draws them in a thread of its own.
+@dataclasses.dataclass(slots=True, eq=False)
+class _Seat:
+    """A client, and when it was served last."""
 
-    `begin` and `finish` are the two halves of a step; tests call them on a virtual clock.
+    client: Client
+    served: int = 0
+    """Number of its last request among all; of two that are due at once, who waited longer goes first."""
+    served_at: float = float("-inf")
+
+
+class Scheduler:
+    """Forms batches over sessions and draws them in threads of its own, one for each batch the engine takes at once.
+
+    Sessions bound what they ask for (a few units ahead of the playout), so nothing queues here: when the engine is
+    slower than its sessions, they all wait alike. `begin` and `finish` are the two halves of a step; tests call them on
+    a virtual clock.
     """
 
     def __init__(self, engine: LipEngine, clock: Callable[[], float] = time.monotonic) -> None:
         self.engine = engine
+        self.capacity = Capacity(clock())
         self._clock = clock
-        self._clients: tuple[Client, ...] = ()
+        self._seats: tuple[_Seat, ...] = ()
         self._wanted = threading.Condition()
+        self._work = threading.Lock()
+        """Held while a batch is formed or counted."""
         self._woken = False
         self._closing = False
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self.latency_s = 0.0
+        """What a picture may take from request to hand-over: nine of ten recent batches took no longer."""
         self._durations: collections.deque[float] = collections.deque(maxlen=LATENCY_MEMORY)
+        self._finished_at = float("-inf")
+        self._complained_at = float("-inf")
+        self._served = 0
+        self.batches = 0
         self.pictures = 0
         self.failures = 0
         self.busy_s = 0.0
 
     def start(self) -> None:
         """Start drawing."""
-        self._thread = threading.Thread(target=self._run, name="lip-scheduler", daemon=True)
-        self._thread.start()
+        lanes = lanes_of(self.engine)
+        self._threads = [
+            threading.Thread(target=self._run, name=f"lip-scheduler-{i}" if i else "lip-scheduler", daemon=True)
+            for i in range(lanes)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
-        """Stop after the batch in flight; blocks for at most that long."""
+        """Stop after the batches in flight; blocks for at most that long."""
         with self._wanted:
             self._closing = True
-            self._wanted.notify()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+            self._wanted.notify_all()
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+
+    def warm_up(self) -> float | None:
+        """Have the engine find out its pace, where it can; pictures per second. Blocks, before the first session.
+
+        Raises:
+            VisageError: the engine failed.
+        """
+        if not isinstance(self.engine, WarmEngine):
+            return None
+        pace = self.engine.warm_up()
+        with self._work:
+            self.capacity.warmed_up(pace)
+        return pace
 
     def add(self, client: Client) -> None:
         """Serve this session."""
-        with self._wanted:
-            self._clients = (*self._clients, client)
+        with self._work:
+            self.capacity.pass_time(len(self._seats), self._clock())
+            self._seats = (*self._seats, _Seat(client))
 
     def remove(self, client: Client) -> None:
         """Serve it no longer; a picture in flight is still handed to it."""
-        with self._wanted:
-            self._clients = tuple(c for c in self._clients if c is not client)
+        with self._work:
+            self.capacity.pass_time(len(self._seats), self._clock())
+            self._seats = tuple(seat for seat in self._seats if seat.client is not client)
+
+    def admit(self) -> None:
+        """Refuse a session that could not be kept at 25 fps; call right before making it, with no await in between.
+
+        Raises:
+            Unavailable: it could not; the message has the figures.
+        """
+        with self._work:
+            self.capacity.pass_time(len(self._seats), self._clock())
+            self.capacity.check(len(self._seats), self._speaking())
 
     def wake(self) -> None:
         """Some session may have something to draw."""
@@ -86,49 +143,79 @@ class Scheduler:
             self._woken = True
             self._wanted.notify()
 
-    @property
-    def latency_s(self) -> float:
-        """What a picture may take from request to hand-over: nine of ten recent batches took no longer."""
-        durations = sorted(self._durations.copy())
-        return durations[int(LATENCY_QUANTILE * (len(durations) - 1))] if durations else 0.0
-
     def stats(self) -> dict[str, Any]:
-        """Counters for `/metrics`."""
-        return {
-            "pictures": self.pictures,
-            "failures": self.failures,
-            "busy_s": self.busy_s,
-            "latency_s": self.latency_s,
-        }
+        """Counters for `/metrics`, and what `admit` goes by."""
+        with self._work:
+            return {
+                "batches": self.batches,
+                "pictures": self.pictures,
+                "failures": self.failures,
+                "busy_s": self.busy_s,
+                "latency_s": self.latency_s,
+                "sessions": len(self._seats),
+                "speaking": self._speaking(),
+                "duty": self.capacity.duty,
+                "pictures_per_s": self.capacity.pictures_per_s,
+            }
+
+    def _speaking(self) -> int:
+        recent = self._clock() - SPEAKING_MEMORY_S
+        return sum(seat.served_at >= recent for seat in self._seats)
 
     def begin(self) -> Batch:
         """Take the most urgent requests of all sessions, at most one batch of them."""
-        batch: Batch = []
-        while len(batch) < self.engine.max_batch:
-            due = [(deadline, i) for i, c in enumerate(self._clients) if (deadline := c.due()) is not None]
-            if not due:
-                break
-            client = self._clients[min(due)[1]]
-            request = client.next_request()
-            if request is not None:
-                batch.append((client, request))
-        return batch
+        with self._work:
+            now = self._clock()
+            queue = [
+                (deadline, seat.served, i)
+                for i, seat in enumerate(self._seats)
+                if (deadline := seat.client.due()) is not None
+            ]
+            heapq.heapify(queue)
+            batch: Batch = []
+            while queue and len(batch) < self.engine.max_batch:
+                _, _, i = heapq.heappop(queue)
+                seat = self._seats[i]
+                request = seat.client.next_request()
+                if request is None:
+                    continue
+                batch.append((seat.client, request))
+                self._served += 1
+                seat.served, seat.served_at = self._served, now
+                if (deadline := seat.client.due()) is not None:
+                    heapq.heappush(queue, (deadline, seat.served, i))
+            return batch
 
     def finish(self, batch: Batch, pictures: Sequence[I420 | None], duration_s: float) -> None:
-        """Hand the pictures of a batch to their sessions."""
-        self._durations.append(duration_s)
-        self.busy_s += duration_s
+        """Hand the pictures of a batch to their sessions, `duration_s` after it was begun."""
+        drawn = sum(picture is not None for picture in pictures)
+        with self._work:
+            now = self._clock()
+            # The engine's own time: while two batches are in flight, the second waits for the end of the first.
+            service_s = min(duration_s, now - self._finished_at)
+            self._finished_at = now
+            self.batches += 1
+            self.pictures += drawn
+            self.busy_s += service_s
+            if drawn == len(batch):
+                self._durations.append(duration_s)
+                self.latency_s = sorted(self._durations)[int(LATENCY_QUANTILE * (len(self._durations) - 1))]
+                self.capacity.drawn(drawn, self.engine.max_batch, service_s)
+            else:
+                self.failures += 1
         for (client, request), picture in zip(batch, pictures, strict=True):
-            self.pictures += picture is not None
             client.accept(request, picture)
 
     def _draw(self, batch: Batch) -> Sequence[I420 | None]:
         try:
             return self.engine.render([request for _, request in batch])
-        except Exception:
+        except Exception as error:
             # Speech goes on with the idle mouth: a voice without lips is better than a session without a voice.
-            self.failures += 1
-            log.exception("lip engine failed on a batch of %d", len(batch))
+            if (now := self._clock()) - self._complained_at >= COMPLAINT_INTERVAL_S:
+                self._complained_at = now
+                # What the project raises says enough; anything else needs its traceback.
+                unknown = None if isinstance(error, VisageError) else error
+                log.error("lip engine failed on a batch of %d: %s", len(batch), error, exc_info=unknown)
             return [None] * len(batch)
 
     def _run(self) -> None:
@@ -139,6 +226,8 @@ class Scheduler:
                 if self._closing:
                     return
             while (batch := self.begin()) and not self._closing:
+                if len(batch) == self.engine.max_batch:
+                    self.wake()  # there may be more: for the next lane
                 started = self._clock()
                 pictures = self._draw(batch)
                 self.finish(batch, pictures, self._clock() - started)
