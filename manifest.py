@@ -12,6 +12,7 @@ from fetch import Package
 
 MODELS = Path(__file__).resolve().parent / "models"
 MANIFEST = MODELS / "manifest.toml"
+SHA256_DIGITS = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Weight:
     group: str
     bytes: int
     sha256: str
+    """Hex digest; shorter, or empty, where only its first digits, or nothing, is published: then those and the size
+    are checked."""
     licence: str
     official: str
     """Its publisher's address."""
@@ -38,6 +41,17 @@ class Weight:
     """Where else it is found; each source is one or more parts, one behind the other."""
     instead_of: str | None = None
     """Path of the file that this one replaces where that cannot be had."""
+    mirrors: tuple[str, ...] = ()
+    """Addresses of the same bytes, tried after the publisher's."""
+
+    def matches(self, digest: str) -> bool:
+        """Whether a file of this SHA-256 may be this one."""
+        return digest.startswith(self.sha256)
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the whole digest is known."""
+        return len(self.sha256) == SHA256_DIGITS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,6 +62,13 @@ class Manifest:
     packages: dict[str, Package]
     defaults: tuple[str, ...]
     """Groups that setup pulls."""
+    needs: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    """Group -> groups that come with it."""
+
+    def members(self, group: str) -> list[Weight]:
+        """The files of a group and of those that it needs, without substitutes."""
+        groups = {group, *self.needs.get(group, ())}
+        return [weight for weight in self.weights if weight.group in groups and not weight.instead_of]
 
     def select(self, names: Sequence[str]) -> list[Weight]:
         """The files of these groups or paths; of the default groups when there are no names.
@@ -60,7 +81,8 @@ class Manifest:
             if name not in groups and name not in (weight.path for weight in self.weights):
                 raise BadRequest(f"weights: {name!r} is not in the manifest; groups are {', '.join(groups)}")
         wanted = set(names or self.defaults)
-        return [w for w in self.weights if w.path in wanted or (w.group in wanted and not w.instead_of)]
+        of_groups = [weight for name in wanted for weight in self.members(name)]
+        return [weight for weight in self.weights if weight.path in wanted or weight in of_groups]
 
     def substitute(self, weight: Weight) -> Weight | None:
         """The file that may stand in for another."""
@@ -89,10 +111,12 @@ def read_manifest(path: Path = MANIFEST) -> Manifest:
                 official=entry["official"],
                 sources=tuple(tuple(Part(*part.split(":", 1)) for part in source) for source in entry["sources"]),
                 instead_of=entry.get("instead_of"),
+                mirrors=tuple(entry.get("mirrors", ())),
             )
             for entry in raw["files"]
         )
-        return Manifest(weights, packages, tuple(raw["defaults"]))
+        needs = {group: tuple(others) for group, others in raw.get("needs", {}).items()}
+        return Manifest(weights, packages, tuple(raw["defaults"]), needs)
     except (KeyError, TypeError) as error:
         raise BadRequest(f"{path}: a field is missing or of the wrong kind: {error}") from error
 

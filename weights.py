@@ -18,23 +18,30 @@ from errors import Unavailable, VisageError
 from fetch import archive_of, download, sha256_of, unpack
 from manifest import MODELS, Manifest, Part, Weight, read_manifest
 
+PARTIAL = ".partial"
+"""Directory under `models/` of downloads that have not ended; the next pull goes on with them."""
+COPY_BYTES = 1 << 20
+
 
 def state_of(weight: Weight, models: Path = MODELS, *, thorough: bool = False) -> str:
     """`present`, `missing` or `damaged`; by size alone unless `thorough`."""
     path = models / weight.path
     if not path.is_file():
         return "missing"
-    if path.stat().st_size != weight.bytes or (thorough and sha256_of(path) != weight.sha256):
+    if path.stat().st_size != weight.bytes or (thorough and not weight.matches(sha256_of(path))):
         return "damaged"
     return "present"
 
 
 def weights_list(manifest: Manifest | None = None, models: Path = MODELS) -> dict[str, dict[str, object]]:
-    """What there is: per group its licence, files, bytes, how many are present, and the command that adds it."""
+    """What there is: per group its licence, files, bytes, how many are present, and the command that adds it.
+
+    A group counts the files of the groups that come with it.
+    """
     manifest = manifest or read_manifest()
     groups: dict[str, dict[str, object]] = {}
     for group in dict.fromkeys(weight.group for weight in manifest.weights):
-        members = [weight for weight in manifest.weights if weight.group == group and not weight.instead_of]
+        members = manifest.members(group)
         groups[group] = {
             "files": len(members),
             "present": sum(_have(weight, manifest, models) for weight in members),
@@ -83,14 +90,22 @@ def weights_pull(
         return 0
     say(f"weights: {len(wanted)} files, {sum(weight.bytes for weight in wanted) / 1e6:.1f} MB")
     models.mkdir(parents=True, exist_ok=True)
-    partial = models / ".partial"
+    _check_space(wanted, models)
+    partial = models / PARTIAL
     partial.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=partial) as scratch:
         puller = _Puller(manifest, wanted, models, partial, Path(scratch))
         problems = [problem for weight in wanted if (problem := puller.bring_or_substitute(weight))]
     if problems:
-        raise Unavailable("\n".join(problems))
+        if not any(partial.iterdir()):
+            partial.rmdir()
+        brought = len(wanted) - len(problems)
+        raise Unavailable("\n".join([*problems, f"{brought} of {len(wanted)} files were brought to {models}"]))
     shutil.rmtree(partial)
+    for weight in wanted:
+        if not weight.is_pinned and (models / weight.path).is_file():
+            digits = len(weight.sha256)
+            say(f"weights: of {weight.path} only the size and {digits} digits of its sha256 are known and were checked")
     say(f"weights: brought {len(wanted)} files to {models}")
     return len(wanted)
 
@@ -125,12 +140,14 @@ class _Puller:
                 return None
             except Unavailable as error:
                 problems.append(str(error))
-        try:
-            name = weight.path.replace("/", "+") + ".part"
-            self._place(weight, [download(weight.official, self._partial / name, weight.path)])
-            return None
-        except Unavailable as error:
-            problems.append(str(error))
+        for number, address in enumerate((weight.official, *weight.mirrors)):
+            # Each address goes on from its own beginning: a page sent in place of the file must not spoil another's.
+            part = self._partial / (weight.path.replace("/", "+") + (f".{number}" if number else "") + ".part")
+            try:
+                self._place(weight, [download(address, part, weight.path)])
+                return None
+            except Unavailable as error:
+                problems.append(str(error))
         return f"{weight.path} could not be had:\n" + "\n".join(f"  - {problem}" for problem in dict.fromkeys(problems))
 
     def _member(self, part: Part) -> Path:
@@ -166,20 +183,25 @@ class _Puller:
 
     def _place(self, weight: Weight, parts: list[Path]) -> None:
         """Join the parts, check the whole, and give it its name."""
+        is_download = parts[0].parent == self._partial
+        whole = parts[0] if is_download else self._joined(parts)
+        problem = _difference(weight, whole)
+        if problem:
+            if is_download:
+                whole.unlink()
+            raise Unavailable(f"{weight.path}: {problem}; not used")
+        target = self._models / weight.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        whole.replace(target)
+
+    def _joined(self, parts: list[Path]) -> Path:
+        """A new file of all parts, one behind the other."""
         whole = self._scratch / "whole"
         with whole.open("wb") as out:
             for part in parts:
                 with part.open("rb") as file:
-                    while block := file.read(1 << 20):
-                        out.write(block)
-        digest = sha256_of(whole)
-        if digest != weight.sha256:
-            if parts[0].parent == self._partial:
-                parts[0].unlink()
-            raise Unavailable(f"{weight.path}: sha256 is {digest[:12]}…, but must be {weight.sha256[:12]}…; not used")
-        target = self._models / weight.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        whole.replace(target)
+                    shutil.copyfileobj(file, out, COPY_BYTES)
+        return whole
 
 
 def main(argv: Sequence[str]) -> int:
@@ -207,6 +229,28 @@ def main(argv: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _difference(weight: Weight, path: Path) -> str | None:
+    """How a file that was brought differs from what the manifest knows of it."""
+    size = path.stat().st_size
+    if size != weight.bytes:
+        return f"what came has {size:,} bytes, but must have {weight.bytes:,}"
+    digest = sha256_of(path)
+    return None if weight.matches(digest) else f"sha256 is {digest[:12]}…, but must be {weight.sha256[:12]}…"
+
+
+def _check_space(wanted: Sequence[Weight], models: Path) -> None:
+    """Refuse before gigabytes are loaded that there is no room for.
+
+    Raises:
+        Unavailable: too little is free.
+    """
+    partial = models / PARTIAL
+    there = sum(file.stat().st_size for file in partial.glob("*.part")) if partial.is_dir() else 0
+    needed, free = sum(weight.bytes for weight in wanted) - there, shutil.disk_usage(models).free
+    if needed > free:
+        raise Unavailable(f"weights: {needed / 1e9:.1f} GB are needed at {models}, but {free / 1e9:.1f} GB are free")
 
 
 def _have(weight: Weight, manifest: Manifest, models: Path, *, thorough: bool = False) -> bool:

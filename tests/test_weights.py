@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import http.server
 import io
@@ -81,8 +82,8 @@ def tgz(members: dict[str, bytes]) -> bytes:
     return out.getvalue()
 
 
-def weight(path: str, body: bytes, official: str, *sources: tuple[Part, ...], **more: str) -> Weight:
-    return Weight(path, "g", len(body), hashlib.sha256(body).hexdigest(), "MIT", official, sources, **more)
+def weight(path: str, body: bytes, official: str, *sources: tuple[Part, ...], instead_of: str | None = None) -> Weight:
+    return Weight(path, "g", len(body), hashlib.sha256(body).hexdigest(), "MIT", official, sources, instead_of)
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_a_damaged_file_is_seen_and_brought_again(server: Server, tmp_path: Path
 def test_sources_are_tried_in_order_and_all_are_named_when_none_gives(
     server: Server, npm: None, tmp_path: Path
 ) -> None:
-    server.files["/p.tgz"] = tgz({"package/a.bin": b"something else"})
+    server.files["/p.tgz"] = tgz({"package/a.bin": CONTENT[::-1]})
     packages = {"p": Package("npm", "p", "1"), "q": Package("npm", "q", "2")}
     one = weight("a.bin", CONTENT, server.url("/a"), (Part("q", "m"),), (Part("p", "package/a.bin"),))
     manifest = Manifest((one,), packages, ("g",))
@@ -239,12 +240,88 @@ def test_a_manifest_with_a_missing_field_is_refused(tmp_path: Path) -> None:
 def test_the_projects_manifest_is_sound() -> None:
     manifest = read_manifest()
     assert manifest.select([]) and manifest.defaults == ("kokoro",)
+    groups = {one.group for one in manifest.weights}
+    assert set(manifest.needs) <= groups and {other for all_ in manifest.needs.values() for other in all_} <= groups
+    unpinned = [one.path for one in manifest.weights if not one.is_pinned]
+    assert unpinned == ["musetalk/pytorch_model.bin"], "no digest of it is published"
     for one in manifest.weights:
-        assert len(one.sha256) == 64 and one.bytes > 0 and one.official.startswith("https://") and one.licence
-        assert one.sources and all(part.package in manifest.packages for source in one.sources for part in source)
+        assert one.bytes > 0 and one.licence
+        assert all(address.startswith("https://") for address in (one.official, *one.mirrors))
+        assert all(part.package in manifest.packages for source in one.sources for part in source)
+        assert one.sources or one.mirrors, f"{one.path} has one source only"
     assert len({one.path for one in manifest.weights}) == len(manifest.weights)
-    with pytest.raises(BadRequest, match="groups are kokoro"):
+    with pytest.raises(BadRequest, match="groups are .*kokoro.*musetalk"):
         manifest.select(["nothing"])
+
+
+def test_musetalk_brings_all_that_it_runs_with() -> None:
+    manifest = read_manifest()
+    assert {one.path: one.bytes for one in manifest.select(["musetalk"])} == {
+        "musetalkV15/musetalk.json": 748,
+        "musetalkV15/unet.pth": 3_400_074_924,
+        "sd-vae/config.json": 547,
+        "sd-vae/diffusion_pytorch_model.bin": 334_707_217,
+        "whisper/ggml-tiny.bin": 77_691_713,
+        "face-parse-bisent/79999_iter.pth": 53_289_463,
+    }
+    assert [one.path for one in manifest.select(["whisper"])] == ["whisper/ggml-tiny.bin"]
+
+
+def test_a_group_brings_what_it_needs_and_counts_it(server: Server, tmp_path: Path) -> None:
+    server.files |= {"/a": b"aaa", "/b": b"bb"}
+    a, b = weight("a.bin", b"aaa", server.url("/a")), weight("b.bin", b"bb", server.url("/b"))
+    manifest = Manifest((a, dataclasses.replace(b, group="h")), {}, (), {"g": ("h",)})
+    assert weights_pull(["h"], manifest, tmp_path, quiet) == 1
+    assert weights_pull(["g"], manifest, tmp_path, quiet) == 1
+    rows = weights_list(manifest, tmp_path)
+    assert (rows["g"]["files"], rows["g"]["present"], rows["g"]["bytes"]) == (2, 2, 5)
+    assert rows["h"]["files"] == 1
+
+
+def test_a_mirror_is_tried_after_the_publisher(server: Server, tmp_path: Path) -> None:
+    server.files |= {"/page": b"<html>sign in", "/mirror": CONTENT}
+    mirrors = (server.url("/gone"), server.url("/mirror"))
+    one = dataclasses.replace(weight("a.bin", CONTENT, server.url("/page")), mirrors=mirrors)
+    assert weights_pull([], Manifest((one,), {}, ("g",)), tmp_path, quiet) == 1
+    assert [path for path, _ in server.asked] == ["/page", "/gone", "/mirror"]
+    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+
+
+def test_all_addresses_are_named_and_nothing_is_left_when_none_gives(server: Server, tmp_path: Path) -> None:
+    mirrors = (server.url("/second"), "http://127.0.0.1:9/third")
+    one = dataclasses.replace(weight("x/a.bin", CONTENT, server.url("/first")), mirrors=mirrors)
+    with pytest.raises(Unavailable) as caught:
+        weights_pull([], Manifest((one,), {}, ("g",)), tmp_path / "models", quiet)
+    for name in ("x/a.bin", "/first answered 404", "/second answered 404", "/third cannot be loaded", "0 of 1 files"):
+        assert name in str(caught.value)
+    assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_a_file_of_the_right_digest_start_but_another_size_is_not_used(server: Server, tmp_path: Path) -> None:
+    server.files["/a"] = CONTENT
+    known = weight("a.bin", CONTENT, server.url("/a"))
+    longer = dataclasses.replace(known, bytes=known.bytes + 1, sha256="")
+    with pytest.raises(Unavailable, match=r"102,400 bytes, but must have 102,401"):
+        weights_pull([], Manifest((longer,), {}, ("g",)), tmp_path, quiet)
+    assert not (tmp_path / "a.bin").exists()
+
+
+@pytest.mark.parametrize("digits", [0, 16])
+def test_where_a_digest_is_not_wholly_known_that_is_said(digits: int, server: Server, tmp_path: Path) -> None:
+    server.files["/a"] = CONTENT
+    known = weight("a.bin", CONTENT, server.url("/a"))
+    one = dataclasses.replace(known, sha256=known.sha256[:digits])
+    lines: list[str] = []
+    assert weights_pull([], Manifest((one,), {}, ("g",)), tmp_path, lines.append) == 1
+    assert any(f"{digits} digits of its sha256" in line and "a.bin" in line for line in lines)
+    assert weights_verify(Manifest((one,), {}, ("g",)), tmp_path) == {"a.bin": "present"}
+
+
+def test_too_little_room_is_said_before_anything_is_loaded(server: Server, tmp_path: Path) -> None:
+    huge = dataclasses.replace(weight("a.bin", CONTENT, server.url("/a")), bytes=1 << 60)
+    with pytest.raises(Unavailable, match="GB are needed"):
+        weights_pull([], Manifest((huge,), {}, ("g",)), tmp_path, quiet)
+    assert server.asked == []
 
 
 def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
