@@ -193,6 +193,14 @@ class Settings(BaseSettings):
         ge=1,
         le=7200,
     )
+    max_clip_mb: int = setting(
+        500, "Largest clip POST /api/avatar/task takes, MiB", "POST /api/avatar/task 接收的视频上限，MiB", ge=1, le=16_384
+    )
+    notify_origins: Words = setting(
+        (),
+        "Origins that may be told of an avatar's progress (notifyurl), comma separated; empty: none",
+        "允许接收形象制作进度通知（notifyurl）的来源，逗号分隔；留空则都不通知",
+    )
     connect_timeout_s: float = setting(
         15, "A session that has not connected by then is closed, seconds", "会话未建立连接的关闭时限，秒", gt=0
     )
@@ -283,7 +291,7 @@ class Settings(BaseSettings):
             raise ValueError("must begin with http:// or https://")
         return value.rstrip("/")
 
-    @field_validator("cors_origins")
+    @field_validator("cors_origins", "notify_origins")
     @classmethod
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:

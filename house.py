@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from config import Settings
 from engines.testcard import TestcardReal
+from errors import NotFound
 from server.endpoint import AvatarCard
 from session import Built, Wish
 from tts.base import Voice
@@ -42,6 +43,15 @@ class House(Protocol):
 
     def not_ready(self) -> str | None:
         """None once a session can be opened, else why not."""
+        ...
+
+    async def remove_avatar(self, avatar_id: str) -> None:
+        """Delete an avatar that no session shows.
+
+        Raises:
+            NotFound: there is none of that id.
+            Conflict: it is the one shown when none is named.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -94,6 +104,10 @@ class TestcardHouse:
     def not_ready(self) -> str | None:
         """It is always ready."""
         return None
+
+    async def remove_avatar(self, avatar_id: str) -> None:
+        """There is none."""
+        raise NotFound(f"avatar {avatar_id!r} does not exist")
 
     async def aclose(self) -> None:
         """It holds nothing."""

@@ -8,17 +8,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from avatartasks import AvatarTasks
 from config import Settings
 from house import House, TestcardHouse
 from llm import Conversation, LanguageModel
 from server.endpoint import Services
 from server.metrics import Metrics
+from server.notify import Notifier
 from sessions import SessionManager
 from upkeep import Upkeep
 
 HERE = Path(__file__).parent
 WEB = HERE / "web" / "dist"
+AVATARS = HERE / "data" / "avatars"
 RECORDINGS = HERE / "data" / "record"
+UPLOADS = HERE / "data" / "uploads"
 DECODERS = 2  # threads that decode uploads; the lip engine and the encoders need the other cores
 
 
@@ -26,9 +30,9 @@ def make_house(settings: Settings) -> House:
     """What all sessions of `settings.model` share."""
     if settings.model == "testcard":
         return TestcardHouse(settings)
-    from litehouse import LiteHouse  # its engines take a second to import, which the test card need not wait for
+    from facehouse import FaceHouse  # its engines take a second to import, which the test card need not wait for
 
-    return LiteHouse(settings)
+    return FaceHouse(settings)
 
 
 def language_model(settings: Settings) -> LanguageModel | None:
@@ -52,6 +56,8 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
         idle_timeout_s=settings.idle_timeout_s,
     )
     upkeep = Upkeep(lambda: sessions.ended)
+    notifier = Notifier()
+    tasks = AvatarTasks(notify=notifier)
     try:
         await asyncio.to_thread(RECORDINGS.mkdir, parents=True, exist_ok=True)
         await house.start()
@@ -67,9 +73,15 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
             describe=house.describe,
             figures=lambda: {**house.figures(), "event_loop_lag_seconds": upkeep.lag_s()},
             not_ready=house.not_ready,
+            avatar_root=AVATARS,
+            upload_dir=UPLOADS,
+            avatar_tasks=tasks,
+            remove_avatar=house.remove_avatar,
         )
     finally:
         await upkeep.aclose()
+        await tasks.aclose()
+        await notifier.aclose()
         if model is not None:
             await model.aclose()
         await house.aclose()

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from server import admin, catalogue, events, human, offer, pages
+from server import admin, avatars, catalogue, events, human, offer, pages
 from server.endpoint import SERVICES, Call, Endpoint, Nothing, Services
 from server.middleware import Handler, admit, explain, identify, success
 from server.reading import read_json, understood
@@ -20,6 +20,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     *human.ENDPOINTS,
     *events.ENDPOINTS,
     *catalogue.ENDPOINTS,
+    *avatars.ENDPOINTS,
     *admin.ENDPOINTS,
 )
 HEADER_BYTES_MAX = 16_384

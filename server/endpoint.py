@@ -14,11 +14,13 @@ from aiohttp import web
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from config import Settings
+from errors import NotFound
 from tts.base import Voice
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from avatartasks import AvatarTasks
     from llm import LanguageModel
     from server.metrics import Metrics
     from sessions import SessionManager
@@ -39,6 +41,10 @@ class AvatarCard:
     fps: int
     licence: str
     poster: Path
+
+
+async def _no_avatar(avatar_id: str) -> None:
+    raise NotFound(f"avatar {avatar_id!r} does not exist")
 
 
 @dataclasses.dataclass(slots=True)
@@ -63,6 +69,12 @@ class Services:
     """Figures of the engines for `/metrics`, by name without its prefix."""
     not_ready: Callable[[], str | None] = lambda: None
     """None once a session can be opened, else why not."""
+    avatar_root: Path = Path("data/avatars")
+    upload_dir: Path = Path("data/uploads")
+    """Where clips lie until they are avatars."""
+    avatar_tasks: AvatarTasks | None = None
+    remove_avatar: Callable[[str], Awaitable[None]] = _no_avatar
+    """Deletes an avatar that no session shows."""
 
 
 SERVICES = web.AppKey("services", Services)

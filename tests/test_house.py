@@ -9,12 +9,12 @@ import pytest
 from avatar import list_avatars
 from config import ConfigError, Settings
 from errors import NotFound
-from litehouse import AVATARS, LiteHouse
+from facehouse import AVATARS, FaceHouse
 from session import Wish
 
 
 async def refusal(error: type[Exception], words: str, **settings: object) -> None:
-    house = LiteHouse(Settings.model_validate({"tts": ["espeak"], **settings}))
+    house = FaceHouse(Settings.model_validate({"tts": ["espeak"], **settings}))
     try:
         with pytest.raises(error, match=words):
             await house.start()
@@ -37,7 +37,7 @@ async def test_custom_actions_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 async def test_a_session_of_the_real_rooms_is_built_and_freed() -> None:
-    house = LiteHouse(Settings(tts=("espeak",)))
+    house = FaceHouse(Settings(tts=("espeak",)))
     try:
         assert house.not_ready() is not None
         await house.start()

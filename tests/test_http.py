@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -235,7 +236,7 @@ LOCKED = [endpoint for endpoint in ENDPOINTS if endpoint.locked]
 @pytest.mark.parametrize("endpoint", LOCKED, ids=lambda endpoint: f"{endpoint.method} {endpoint.path}")
 async def test_the_key_is_asked_for_everywhere(endpoint: Any) -> None:
     async with serving(api_key="hush") as (client, _):
-        path = endpoint.path.replace("{sessionid}", "123").replace("{id}", "ada")
+        path = re.sub(r"\{\w+\}", "123", endpoint.path)
         for headers in ({}, {"X-API-Key": "wrong"}, {"Authorization": "Bearer hus"}, {"Authorization": "hush"}):
             response = await client.request(endpoint.method, path, headers=headers)
             body = await response.json()

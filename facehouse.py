@@ -1,4 +1,4 @@
-"""`LiteHouse`: what all sessions of the lite engine share: its scheduler, the voices, the loaded avatars."""
+"""`FaceHouse`: what all sessions of a lip engine share: its scheduler, the voices, the loaded avatars."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import asyncio
 import dataclasses
 import json
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from actions import Action, load_actions
-from avatar import Avatar, avatar_directory, list_avatars
+from avatar import Avatar, AvatarInfo, avatar_directory, list_avatars
 from config import ConfigError, Settings
+from engines.base import LipEngine
 from engines.scheduler import Scheduler
-from errors import BadRequest, Unavailable
+from errors import BadRequest, Conflict, Unavailable
 from house import rtc_options
-from litereal import LiteEngine, LiteReal
+from lips import Lips, make_lips
 from server.endpoint import AvatarCard
 from session import Built, Wish
 from tts.base import Voice
@@ -37,13 +39,13 @@ class ChainSettings:
     REF_FILE: str | None
 
 
-class LiteHouse:
+class FaceHouse:
     """Made on the event loop; `start` before the first session, `aclose` after the last."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, lips: Lips | None = None) -> None:
         self.settings = settings
-        self.engine = LiteEngine(settings.batch_size)
-        self.scheduler = Scheduler(self.engine)
+        self._lips = lips or make_lips(settings)
+        self._drawing: tuple[LipEngine, Scheduler] | None = None
         self.chain: Chain = build_chain(ChainSettings(",".join(settings.tts), settings.ref_file or None))
         self._avatars: dict[str, Avatar] = {}
         self._actions: dict[str, dict[int, Action]] = {}
@@ -58,15 +60,16 @@ class LiteHouse:
 
         Raises:
             ConfigError: `--REF_FILE` or `--customvideo_config` names what is not there.
-            NotFound: `--avatar_id` does.
-            Unavailable: there is no avatar at all.
+            NotFound: `--avatar_id` does, or weights are missing.
+            Unprocessable: the avatar or the weights are damaged, or of another kind.
+            Unavailable: there is no avatar at all, or the engine cannot run on this machine.
         """
-        self.scheduler.start()
         if not self._default:
-            infos = await asyncio.to_thread(list_avatars, AVATARS)
+            infos = await asyncio.to_thread(self._able)
             if not infos:
-                raise Unavailable("there is no avatar under data/avatars: restore it from the repository")
+                raise Unavailable(f"there is no avatar for --model {self._lips.name} under data/avatars")
             self._default = infos[0].id
+        await asyncio.to_thread(self._start_drawing)
         avatar = await self.avatar("")
         try:
             await self.actions("", avatar)
@@ -76,6 +79,35 @@ class LiteHouse:
         settle_heap()
         # She can be seen and heard repeating recordings while her voices are loaded; the first sentence waits for them.
         self._warming = asyncio.create_task(self.chain.warm_up(), name="voices warm up")
+
+    def _start_drawing(self) -> None:
+        engine = self._lips.engine()
+        scheduler = Scheduler(engine)
+        self._drawing = (engine, scheduler)
+        scheduler.start()
+
+    @property
+    def engine(self) -> LipEngine:
+        """Draws for all sessions.
+
+        Raises:
+            Unavailable: it is not started.
+        """
+        return self._drawn_by()[0]
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Shares the engine out.
+
+        Raises:
+            Unavailable: the engine is not started.
+        """
+        return self._drawn_by()[1]
+
+    def _drawn_by(self) -> tuple[LipEngine, Scheduler]:
+        if self._drawing is None:
+            raise Unavailable(f"the lip engine {self._lips.name} is not started")
+        return self._drawing
 
     def _check_voice(self) -> None:
         """Refuse a default voice that no engine has; the network engine learns its voices later."""
@@ -90,7 +122,10 @@ class LiteHouse:
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
-        await asyncio.to_thread(self.scheduler.close)
+        if self._drawing is not None:
+            engine, scheduler = self._drawing
+            await asyncio.to_thread(scheduler.close)
+            await asyncio.to_thread(engine.close)
         await self.chain.aclose()
 
     def voices(self) -> Sequence[Voice]:
@@ -98,7 +133,7 @@ class LiteHouse:
         return self.chain.voices()
 
     def cards(self) -> list[AvatarCard]:
-        """What clients are told of the avatars on disk."""
+        """What clients are told of the avatars on disk that this engine can draw."""
         return [
             AvatarCard(
                 id=info.id,
@@ -109,8 +144,11 @@ class LiteHouse:
                 licence=info.licence,
                 poster=AVATARS / info.id / info.poster,
             )
-            for info in list_avatars(AVATARS)
+            for info in self._able()
         ]
+
+    def _able(self) -> list[AvatarInfo]:
+        return [info for info in list_avatars(AVATARS) if self._lips.name in info.engines]
 
     async def avatar(self, avatar_id: str) -> Avatar:
         """The avatar of that id, or the default one, loaded once.
@@ -129,6 +167,22 @@ class LiteHouse:
         avatar = Avatar.load(avatar_directory(AVATARS, name))
         self.engine.prepare(avatar)
         return avatar
+
+    async def remove_avatar(self, avatar_id: str) -> None:
+        """Delete an avatar that no session shows.
+
+        Raises:
+            NotFound: there is none of that id.
+            Conflict: it is the one shown when none is named.
+        """
+        if avatar_id == self._default:
+            raise Conflict(f"avatar {avatar_id} is the one shown when none is named: start with another --avatar_id")
+        async with self._loading:
+            directory = await asyncio.to_thread(avatar_directory, AVATARS, avatar_id)
+            self._avatars.pop(avatar_id, None)
+            self._actions.pop(avatar_id, None)
+            await asyncio.to_thread(self.engine.forget, avatar_id)
+            await asyncio.to_thread(_remove, directory)
 
     async def actions(self, text: str, avatar: Avatar) -> dict[int, Action]:
         """A session's own custom actions, else those of `--customvideo_config`.
@@ -150,18 +204,14 @@ class LiteHouse:
         """One session for `SessionManager`."""
         avatar = await self.avatar(wish.avatar)
         actions = await self.actions(wish.custom_config, avatar)
-        real = self._real(sessionid, avatar, wish, actions)
+        voice = BaseTTS(self.chain, wish.voice or None)
+        real = self._lips.real(sessionid, avatar, self.scheduler, voice, actions)
         try:
             peer = PeerSession(real, self._rtc, lambda _: on_closed())
         except BaseException:
             await real.aclose()
             raise
         return Built(real, peer, avatar.id, tuple(sorted({0, *actions})), record=peer.record)
-
-    def _real(self, sessionid: str, avatar: Avatar, wish: Wish, actions: dict[int, Action]) -> LiteReal:
-        left, right = self.settings.context_left, self.settings.context_right
-        voice = BaseTTS(self.chain, wish.voice or None)
-        return LiteReal(sessionid, avatar, self.scheduler, voice, left=left, right=right, actions=actions)
 
     def not_ready(self) -> str | None:
         """None once a session can be opened, else why not."""
@@ -180,6 +230,14 @@ class LiteHouse:
     def describe(self) -> dict[str, Any]:
         """Facts about the engines for `/api/admin/config`."""
         return {"lips": self.engine.describe(), "scheduler": self.scheduler.stats(), "speech": self.chain.describe()}
+
+
+def _remove(directory: Path) -> None:
+    """Out of sight at once, so that it is never half there."""
+    doomed = directory.with_name(f".{directory.name}.deleted")
+    shutil.rmtree(doomed, ignore_errors=True)
+    directory.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def _read_actions(text: str, avatar: Avatar) -> dict[int, Action]:
