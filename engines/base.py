@@ -51,6 +51,10 @@ class LipEngine(Protocol):
         """
         ...
 
+    def forget(self, avatar_id: str) -> None:
+        """Free what was loaded for an avatar that no session shows any more; may run in any thread."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """JSON-ready facts for `doctor` and `/api/admin/config`."""
         ...

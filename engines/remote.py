@@ -132,6 +132,13 @@ class RemoteEngine:
         with self._lock:
             self._avatars[avatar.id] = avatar
 
+    def forget(self, avatar_id: str) -> None:
+        """Have the process free what it loaded for an avatar."""
+        with self._lock:
+            self._avatars.pop(avatar_id, None)
+        if (child := self._child) is not None:
+            child.ask("forget", avatar=avatar_id).add_done_callback(_log_failure)
+
     def warm_up(self) -> float | None:
         """Have the engine draw full batches; pictures per second, None when it cannot tell. Again after a restart.
 
@@ -250,6 +257,7 @@ class RemoteEngine:
         self._faults, self._picture_s = 0, None
         self._facts = child.facts
         self._restore(child)
+        self._trouble = f"the lip engine {self._name} is down: its process has just ended"
         with self._lock:
             self._child = child
         if self._closing.is_set():
@@ -274,4 +282,4 @@ class RemoteEngine:
 
 def _log_failure(done: Future[Any]) -> None:
     if (error := done.exception()) is not None:
-        log.error("the lip engine could not be restored: %s", error)
+        log.error("the lip engine could not do what it was told: %s", error)

@@ -4,8 +4,9 @@ The arguments are descriptors that the parent handed over: a socket for messages
 each batch that may be in flight. Messages are JSON; the first from the parent is the specification, then
 
     {"id": 7, "do": "prepare", "directory": "..."}
-    {"id": 8, "do": "warm_up"}
-    {"id": 9, "do": "render", "slot": 0, "size": bytes, "windows": [[at, samples], ...],
+    {"id": 8, "do": "forget", "avatar": "..."}
+    {"id": 9, "do": "warm_up"}
+    {"id": 10, "do": "render", "slot": 0, "size": bytes, "windows": [[at, samples], ...],
      "rows": [[avatar id, frame index, blend, window, offset, deadline, at, [rows, columns]], ...]}
     {"do": "close"}
 
@@ -65,6 +66,7 @@ class Worker:
             "render": (self._lanes, self._render),
             "warm_up": (self._lanes, self._warm_up),
             "prepare": (self._chores, self._prepare),
+            "forget": (self._chores, self._forget),
         }
         while (message := receive(self._connection)) is not None and message["do"] != "close":
             pool, work = places[message["do"]]
@@ -87,6 +89,10 @@ class Worker:
         avatar = Avatar.load(Path(message["directory"]))
         self._engine.prepare(avatar)
         self._avatars[avatar.id] = avatar
+
+    def _forget(self, message: Message) -> None:
+        self._avatars.pop(message["avatar"], None)
+        self._engine.forget(message["avatar"])
 
     def _warm_up(self, _: Message) -> float | None:
         return self._engine.warm_up() if isinstance(self._engine, WarmEngine) else None

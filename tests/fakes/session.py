@@ -61,6 +61,9 @@ class FakeEngine:
     def prepare(self, avatar: Avatar) -> None:
         """It draws any avatar."""
 
+    def forget(self, avatar_id: str) -> None:
+        """It has learnt nothing."""
+
     def close(self) -> None:
         """It holds nothing."""
 
