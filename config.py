@@ -15,7 +15,7 @@ MODELS = ("lite", "musetalk", "testcard")
 """Values of `--model` this build can run."""
 ENGINE_DEFAULTS: dict[str, dict[str, int]] = {
     "lite": {"batch_size": 4, "context_left": 14, "context_middle": 2, "context_right": 6},
-    "musetalk": {"batch_size": 16, "context_left": 100, "context_middle": 2, "context_right": 6},
+    "musetalk": {"batch_size": 16, "context_left": 100, "context_middle": 8, "context_right": 6},
     "testcard": {"batch_size": 1, "context_left": 0, "context_middle": 2, "context_right": 0},
 }
 """By model: the settings that stay empty until an engine is chosen, and are then what it works best with."""
@@ -121,10 +121,10 @@ class Settings(BaseSettings):
     )
     context_middle: int = setting(
         None,
-        "Sliding window: 20 ms frames per step; empty: 2, one picture; lite knows no other",
-        "滑动窗口：每步的 20 毫秒帧数；留空：2，即一幅画面；lite 固定为 2",
+        "Sliding window: 20 ms frames per step, one window for all its pictures; empty: lite 2 (fixed), musetalk 8",
+        "滑动窗口：每步的 20 毫秒帧数，同一步的画面共用一个窗口；留空：lite 为 2（固定），musetalk 为 8",
         "-m",
-        ge=1,
+        ge=2,
         le=50,
     )
     context_right: int = setting(
@@ -194,7 +194,11 @@ class Settings(BaseSettings):
         le=7200,
     )
     max_clip_mb: int = setting(
-        500, "Largest clip POST /api/avatar/task takes, MiB", "POST /api/avatar/task 接收的视频上限，MiB", ge=1, le=16_384
+        500,
+        "Largest clip POST /api/avatar/task takes, MiB",
+        "POST /api/avatar/task 接收的视频上限，MiB",
+        ge=1,
+        le=16_384,
     )
     notify_origins: Words = setting(
         (),

@@ -162,4 +162,4 @@ def test_no_flags_crash_the_reader(tmp_path_factory: pytest.TempPathFactory, giv
 def test_what_is_left_empty_suits_the_engine_and_what_is_given_stays() -> None:
     lite, muse = load(["--model", "lite"]), load(["--model", "musetalk", "-r", "10"])
     assert (lite.batch_size, lite.context_left, lite.context_middle, lite.context_right) == (4, 14, 2, 6)
-    assert (muse.batch_size, muse.context_left, muse.context_middle, muse.context_right) == (16, 100, 2, 10)
+    assert (muse.batch_size, muse.context_left, muse.context_middle, muse.context_right) == (16, 100, 8, 10)

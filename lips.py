@@ -1,0 +1,72 @@
+"""`Lips`: what a house needs of the lip engine that `--model` names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from actions import Action
+from avatar import Avatar
+from basereal import BaseReal
+from config import Settings
+from engines.base import LipEngine
+from engines.scheduler import Scheduler
+from manifest import MODELS
+from ttsreal import BaseTTS
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lips:
+    """One kind of lip engine.
+
+    Attributes:
+        name: key of `engines` in an avatar's card.
+        engine: makes the engine; blocks while weights are loaded.
+        real: makes a session: id, avatar, scheduler, voice, custom actions.
+    """
+
+    name: str
+    engine: Callable[[], LipEngine]
+    real: Callable[[str, Avatar, Scheduler, BaseTTS, dict[int, Action]], BaseReal]
+
+
+def make_lips(settings: Settings) -> Lips:
+    """The engine that `settings.model` names; nothing is loaded yet."""
+    return _musetalk(settings) if settings.model == "musetalk" else _lite(settings)
+
+
+def _lite(settings: Settings) -> Lips:
+    from litereal import LiteEngine, LiteReal
+
+    def real(name: str, avatar: Avatar, scheduler: Scheduler, tts: BaseTTS, actions: dict[int, Action]) -> LiteReal:
+        left, right = settings.context_left, settings.context_right
+        return LiteReal(name, avatar, scheduler, tts, left=left, right=right, actions=actions)
+
+    return Lips("lite", lambda: LiteEngine(settings.batch_size), real)
+
+
+def _musetalk(settings: Settings) -> Lips:
+    from engines.remote import RemoteEngine
+    from museasr import MuseASR
+    from musereal import MuseReal
+
+    left, step, right = settings.context_left, settings.context_middle, settings.context_right
+    arguments = {
+        "weights": settings.musetalk_weights,
+        "models": str(MODELS),
+        "device": settings.device,
+        "precision": settings.precision,
+        "decoder": settings.musetalk_decoder,
+        "max_batch": settings.batch_size,
+        "left": MuseASR(left, right, step).left,
+    }
+
+    def real(name: str, avatar: Avatar, scheduler: Scheduler, tts: BaseTTS, actions: dict[int, Action]) -> MuseReal:
+        return MuseReal(name, avatar, scheduler, tts, left=left, step=step, right=right, actions=actions)
+
+    def engine() -> RemoteEngine:
+        remote = RemoteEngine("musereal:MuseEngine", arguments)
+        remote.start()
+        return remote
+
+    return Lips("musetalk", engine, real)

@@ -1,0 +1,212 @@
+"""`MuseReal`: the engine for a GPU. Sound to Whisper features, features and a face to a drawn mouth (MuseTalk).
+
+`MuseEngine` runs in a process of its own (`engines/remote.py`), one for all sessions; a session only cuts sound.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from actions import Action
+from avatar import Avatar
+from basereal import BaseReal
+from engines.base import LipRequest
+from engines.musetalk.blend import Blender
+from engines.musetalk.place import Places, crop_face
+from engines.scheduler import Scheduler
+from media import I420, SAMPLES_PER_FRAME
+from museasr import MIN_LEFT_FRAMES, MIN_RIGHT_FRAMES, STEP_FRAMES, MuseASR
+from ttsreal import BaseTTS
+
+if TYPE_CHECKING:
+    from engines.musetalk.faces import FaceLatents
+    from engines.musetalk.model import MuseModel, Precision, Quality
+
+log = logging.getLogger(__name__)
+
+WARM_BATCHES = 4
+SPARE_FRAMES = MIN_RIGHT_FRAMES + 2  # behind the left context of a window of silence
+ENCODE_BATCH = 8  # faces whose latents are made at once when an avatar is first met
+
+
+class MuseReal(BaseReal):
+    """A session drawn by `MuseEngine`, with the window (`-l`, `-m`, `-r`) it is to hear."""
+
+    def __init__(
+        self,
+        sessionid: str,
+        avatar: Avatar,
+        scheduler: Scheduler,
+        tts: BaseTTS | None = None,
+        *,
+        left: int = MIN_LEFT_FRAMES,
+        step: int = STEP_FRAMES,
+        right: int = MIN_RIGHT_FRAMES,
+        actions: dict[int, Action] | None = None,
+    ) -> None:
+        super().__init__(sessionid, avatar, scheduler, MuseASR(left, right, step), tts, actions=actions)
+
+
+class MuseEngine:
+    """Ears, network and one face per avatar. Implements `LipEngine`.
+
+    Args:
+        weights: `v15`, `v1`, `small` or a directory of weights.
+        models: the directory that `python app.py weights pull` fills.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: `auto`, `fp32`, `fp16` or `bf16`.
+        decoder: `sd-vae` or `tiny`.
+        max_batch: pictures drawn at once.
+        left: speech frames of context in every window.
+
+    Raises:
+        NotFound: weights are missing; the message has the command that brings them.
+        Unprocessable: weights are damaged or of another model.
+        Unavailable: torch is not installed, or the device is not there.
+    """
+
+    def __init__(
+        self,
+        *,
+        weights: str,
+        models: str,
+        device: str = "auto",
+        precision: Precision = "auto",
+        decoder: Quality = "sd-vae",
+        max_batch: int = 16,
+        left: int = MIN_LEFT_FRAMES,
+    ) -> None:
+        from engines.musetalk.features import Hearing
+        from engines.musetalk.model import MuseModel
+
+        self.max_batch = max_batch
+        self._left = left
+        self._model = MuseModel.load(
+            weights, Path(models), device=device, precision=precision, decoder=decoder, max_batch=max_batch
+        )
+        self._ears = Hearing(Path(models) / "whisper", self._model.device, self._model.dtype)
+        self._faces: dict[str, _Face] = {}
+        self._lock = threading.Lock()
+
+    def prepare(self, avatar: Avatar) -> None:
+        """Load an avatar's face, and make its latents where they are not there yet.
+
+        Raises:
+            Unprocessable: the avatar has no places for this engine, or they are damaged.
+        """
+        with self._lock:
+            if avatar.id not in self._faces:
+                self._faces[avatar.id] = _Face(avatar, self._model)
+
+    def forget(self, avatar_id: str) -> None:
+        """Let an avatar's face go."""
+        with self._lock:
+            self._faces.pop(avatar_id, None)
+
+    def warm_up(self) -> float | None:
+        """Draw full batches of silence, so that the first speech does not meet a cold device; pictures per second."""
+        self._model.warm_up()
+        with self._lock:
+            face = next(iter(self._faces.values()), None)
+        if face is None:
+            return None
+        tokens = self._ears.tokens(
+            np.zeros((self.max_batch, (self._left + SPARE_FRAMES) * SAMPLES_PER_FRAME), np.float32),
+            self._left,
+            [0] * self.max_batch,
+        )
+        began = time.perf_counter()
+        for _ in range(WARM_BATCHES):
+            self._model.draw([(face.latents, i % len(face.latents)) for i in range(self.max_batch)], tokens)
+        return WARM_BATCHES * self.max_batch / (time.perf_counter() - began)
+
+    def render(self, requests: Sequence[LipRequest]) -> list[I420]:
+        """Draw 1..max_batch requests of any avatars; pictures in the order of the requests."""
+        tokens = self._ears.tokens(
+            np.stack([request.window for request in requests]), self._left, [request.offset for request in requests]
+        )
+        faces = [self._faces[request.avatar.id] for request in requests]
+        items = [
+            (face.latents, request.avatar.stored(request.frame_index))
+            for face, request in zip(faces, requests, strict=True)
+        ]
+        mouths = self._model.draw(items, tokens)
+        return [
+            face.blender.blend(request.frame_index, mouth, request.blend)
+            for face, request, mouth in zip(faces, requests, mouths, strict=True)
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready facts."""
+        return {
+            "engine": "musetalk",
+            "max_batch": self.max_batch,
+            "avatars": sorted(self._faces),
+            **self._model.describe(),
+        }
+
+    def close(self) -> None:
+        """Let the device's memory go."""
+        self._faces.clear()
+
+
+class _Face:
+    """One avatar as the network needs it."""
+
+    def __init__(self, avatar: Avatar, model: MuseModel) -> None:
+        places = Places.load(avatar)
+        self.latents: FaceLatents = model.face(_latents(avatar, places, model))
+        self.blender = Blender(avatar, places)
+
+
+def _latents(avatar: Avatar, places: Places, model: MuseModel) -> NDArray[np.float16]:
+    """float16 [N,8,side/8,side/8] of all stored frames: read, or made once and kept beside the avatar."""
+    path = avatar.directory / f"latents-{_kind(avatar, places, model)}.npy"
+    try:
+        kept: NDArray[np.float16] = np.load(path, allow_pickle=False)
+        if kept.shape[0] == avatar.count:
+            return kept
+    except (OSError, ValueError):
+        log.info("avatar %s: its %d faces are encoded once for this model", avatar.id, avatar.count)
+    made = []
+    for start in range(0, avatar.count, ENCODE_BATCH):
+        rows = range(start, min(start + ENCODE_BATCH, avatar.count))
+        made.append(model.encode(np.stack([_face(avatar, places, i, model.side) for i in rows])))
+    latents: NDArray[np.float16] = np.concatenate(made)
+    _keep(path, latents)
+    return latents
+
+
+def _face(avatar: Avatar, places: Places, stored: int, side: int) -> NDArray[np.uint8]:
+    picture = cv2.cvtColor(avatar.frame(stored), cv2.COLOR_YUV2RGB_I420)
+    return crop_face(np.asarray(picture, np.uint8), places[stored].box, side)
+
+
+def _kind(avatar: Avatar, places: Places, model: MuseModel) -> str:
+    """Changes when the encoder, the idle motion or the boxes do."""
+    boxes = np.array([places[i].box for i in range(avatar.count)], np.int32)
+    ramp = np.linspace(0, 255, model.side * model.side * 3).astype(np.uint8).reshape(1, model.side, model.side, 3)
+    probe = model.encode(ramp).tobytes()  # tells encoders apart by what they do
+    return hashlib.sha256(probe + avatar.info.files[avatar.info.idle].encode() + boxes.tobytes()).hexdigest()[:12]
+
+
+def _keep(path: Path, latents: NDArray[np.float16]) -> None:
+    """Write at once or not at all; an avatar on a read-only disk is encoded at every start."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".latents-", delete=False) as file:
+            np.save(file, latents)
+        os.replace(file.name, path)
+    except OSError as error:
+        log.warning("avatar: latents are not kept: %s: %s", path, error.strerror)
