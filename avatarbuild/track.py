@@ -22,6 +22,8 @@ SMOOTHING_FRAMES = 1.5
 REACH_FRAMES = 5
 FILLED_WEIGHT = 0.1
 """Of a frame whose points are interpolated, against 1 for one that the detector is sure of."""
+STORED_STEPS = np.float32(64)
+"""Of a pixel: what is finer is noise, and would not pack."""
 _RIDGE = 1e-3
 """Keeps the ends of a clip, where all neighbours lie to one side, from swinging."""
 
@@ -58,7 +60,9 @@ class Track:
 
     def save(self, path: Path) -> None:
         """Write `landmarks`, `mesh`, `depth` and `found` as an avatar's `track.npz`."""
-        np.savez_compressed(path, landmarks=self.landmarks68, mesh=self.mesh, depth=self.depth, found=self.found)
+        points = {"landmarks": self.landmarks68, "mesh": self.mesh, "depth": self.depth}
+        stored = {name: np.round(array * STORED_STEPS) / STORED_STEPS for name, array in points.items()}
+        np.savez_compressed(path, found=self.found, **stored)
 
 
 def seconds(first: int, last: int | None = None) -> str:
