@@ -19,6 +19,7 @@ from engines.scheduler import Scheduler
 from errors import BadRequest, Conflict, Unavailable
 from house import rtc_options
 from lips import Lips, make_lips
+from media import FPS
 from server.endpoint import AvatarCard
 from session import Built, Wish
 from tts.base import Voice
@@ -71,6 +72,9 @@ class FaceHouse:
             self._default = infos[0].id
         await asyncio.to_thread(self._start_drawing)
         avatar = await self.avatar("")
+        pace = await asyncio.to_thread(self.scheduler.warm_up)
+        if pace is not None:
+            log.info("%s draws %.0f pictures a second, %.0f are needed per speaker", self._lips.name, pace, FPS)
         try:
             await self.actions("", avatar)
         except (OSError, BadRequest) as error:
@@ -201,10 +205,16 @@ class FaceHouse:
         return self._actions[avatar.id]
 
     async def build(self, sessionid: str, wish: Wish, on_closed: Callable[[], None]) -> Built:
-        """One session for `SessionManager`."""
+        """One session for `SessionManager`.
+
+        Raises:
+            NotFound, Unprocessable: of the avatar; see `avatar`.
+            Unavailable: the engine could not keep one more session at 25 fps.
+        """
         avatar = await self.avatar(wish.avatar)
         actions = await self.actions(wish.custom_config, avatar)
         voice = BaseTTS(self.chain, wish.voice or None)
+        self.scheduler.admit()
         real = self._lips.real(sessionid, avatar, self.scheduler, voice, actions)
         try:
             peer = PeerSession(real, self._rtc, lambda _: on_closed())

@@ -79,6 +79,11 @@ class LiteEngine:
             if avatar.id not in self._faces:
                 self._faces[avatar.id] = (Mouth(avatar.engine_file("lite", "mouth")), Paster(avatar))
 
+    def forget(self, avatar_id: str) -> None:
+        """Let an avatar's mouth go."""
+        with self._lock:
+            self._faces.pop(avatar_id, None)
+
     def render(self, requests: Sequence[LipRequest]) -> list[I420]:
         """Draw 1..max_batch requests of any avatars; pictures in the order of the requests."""
         weights = self._ears.mouth(np.stack([r.window for r in requests]))

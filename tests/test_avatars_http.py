@@ -55,9 +55,9 @@ async def building(tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[Clien
     assert not list((tmp_path / "uploads").glob("*")), "clips stay behind"
 
 
-async def post(client: Client, content: bytes = b"clip", filename: str = "Me.MP4", **fields: str) -> tuple[int, Any]:
+async def post(client: Client, content: bytes = b"clip", /, **fields: str) -> tuple[int, Any]:
     form = aiohttp.FormData(fields)
-    form.add_field("video_file", content, filename=filename)
+    form.add_field("video_file", content, filename="Me.MP4")
     async with client.post("/api/avatar/task", data=form) as answer:
         return answer.status, await answer.json()
 
