@@ -208,6 +208,8 @@ class Timeline:
             start_units: how many units must be ready before speech starts (what survives the engine's jitter).
             now: the clock's seconds.
         """
+        if self._play_at is None:
+            self._play_at = now
         if self._units and self._units[0][0].frame_index <= self._play_index:
             if self._may_start(start_units):
                 self._playing = True

@@ -11,7 +11,9 @@ import numpy as np
 
 from media import SPEECH_FRAME_S, Pcm
 
-MARGIN_DB = 8.0  # a voice stands out of the noise floor by at least so much
+MARGIN_DB = 5.0
+"""A voice stands out of the noise floor by at least so much. White noise itself varies by less than 2 dB from frame to
+frame; with 8 dB soft speech in noise (-45 in -60 dBFS) lost 3 % of its audible frames, with 5 dB 0.4 %."""
 RISE_DB_PER_S = 3.0  # the floor follows a noise that grows; in continuous speech the gaps pull it down again
 THRESHOLD_LEAST_DBFS = -64.0  # below it nobody hears a voice: dither, the hiss of a speech engine
 THRESHOLD_MOST_DBFS = -50.0  # above it is a voice however loud the noise: soft speech has about -45 dBFS
