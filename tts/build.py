@@ -17,8 +17,10 @@ _ENGINES = {
     "hibari": "tts.hibari:HibariEngine",
     "kokoro": "tts.kokoro:KokoroEngine",
 }
-_APART = ("hibari", "kokoro")
-"""They work in a process of their own; the others wait for a network or a program, which holds nobody."""
+_APART = {"hibari": "voices", "kokoro": "voices", "espeak": "last resort"}
+"""Which process an engine works in: what it loads would hold the event loop for up to a quarter of a second. The last
+resort is not in the process of those whose end it must speak for, and starts when it is asked; `edge` only waits for
+the network."""
 _ALIASES = {"edgetts": "edge", "edge-tts": "edge", "espeak-ng": "espeak"}
 
 
@@ -40,7 +42,7 @@ def build_chain(settings: ChainSettings) -> Chain:
         BadRequest: an unknown engine, or none.
     """
     engines: list[SpeechEngine] = []
-    process = SpeechProcess()
+    processes = {name: SpeechProcess() for name in set(_APART.values())}
     for given in settings.tts.split(","):
         name = given.strip().lower()
         name = _ALIASES.get(name, name)
@@ -48,5 +50,6 @@ def build_chain(settings: ChainSettings) -> Chain:
             raise BadRequest(f"--tts names {given.strip()!r}, but must name one or more of {', '.join(_ENGINES)}")
         if name not in (engine.name for engine in engines):
             maker = _ENGINES[name]
-            engines.append(RemoteEngine(process, maker) if name in _APART else messages.engine(maker, {}))
+            apart = _APART.get(name)
+            engines.append(RemoteEngine(processes[apart], maker) if apart else messages.engine(maker, {}))
     return Chain(engines, settings.REF_FILE or None)

@@ -1,8 +1,8 @@
 """Speech engines in a process of their own: `SpeechProcess` keeps it running, `RemoteEngine` is an engine in it.
 
-The libraries of `hibari` and `kokoro` hold Python's global lock for up to a quarter of a second while they are imported
-and loaded, and for tens of milliseconds at work. In the server that would hold the event loop, and with it every
-session's packets.
+The libraries of most engines hold Python's global lock for up to a quarter of a second while they are imported and
+loaded, and for tens of milliseconds at work. In the server that would hold the event loop, and with it every session's
+packets.
 """
 
 from __future__ import annotations
@@ -170,7 +170,9 @@ class RemoteEngine:
         return f"{self.name}: {reason}" if reason else None
 
     async def warm_up(self) -> None:
-        """Load the engine."""
+        """Load the engine; one that loads nothing starts no process either."""
+        if not hasattr(self._engine, "warm_up"):
+            return
         async for _ in self._process.ask(self.name, {"do": "warm_up", **self._facts}):
             pass
 
