@@ -35,8 +35,8 @@ ENGINE = "musetalk"
 PLACES, MASKS = "places.npz", "masks.zip"
 MAX_SIDE_PX = 1 << 14
 """Of a crop box: what the largest picture and expansion give."""
-PNG_LEVEL = 3
-"""Of zlib; higher ones take longer and save little on soft masks."""
+PNG_AS = [cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+"""Soft masks change slowly from row to row: one filter does as well as the choice of all, in a third of the time."""
 PNG_HEADER_BYTES = 24
 UNDATED = (1980, 1, 1, 0, 0, 0)
 """Of the zip's entries, so that equal masks give equal files."""
@@ -118,6 +118,9 @@ class Places:
     def __getitem__(self, stored: int) -> Placement:
         return self._placements[stored]
 
+    def __iter__(self) -> Iterator[Placement]:
+        return iter(self._placements)
+
 
 class PlacesWriter:
     """Writes `places.npz` and `masks.zip` into a directory, frame by frame; one thread at a time.
@@ -185,7 +188,7 @@ class PlacesWriter:
         if mask.shape != (crop[3] - crop[1], crop[2] - crop[0]):
             frame = len(self._boxes)
             raise Unprocessable(f"mask of frame {frame} has shape {list(mask.shape)}, its crop box is {list(crop)}")
-        _, png = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_COMPRESSION, PNG_LEVEL])
+        _, png = cv2.imencode(".png", mask, PNG_AS)
         return self._write(box, crop, png.tobytes())
 
     def _write(self, box: Box, crop: Box, png: bytes) -> Box:
