@@ -28,6 +28,8 @@ CHEEK_KERNEL = (35, 3)
 CHEEK_EROSIONS = 2
 
 JAW = slice(0, 17)
+NECK_LEFT, NECK_RIGHT = 5, 11
+"""Points of the jaw between which the neck is taken to be."""
 BROWS = slice(17, 27)
 UPPER_LIP_POINTS = [48, 49, 50, 51, 52, 53, 54, 64, 63, 62, 61, 60]
 LOWER_LIP_POINTS = [48, 60, 67, 66, 65, 64, 54, 55, 56, 57, 58, 59]
@@ -91,8 +93,8 @@ def labels_of_landmarks(landmarks: NDArray[Any], crop: Box) -> Mask:
     points = (np.asarray(landmarks, np.float64) - (x1, y1) + 0.5) * scale - 0.5
     labels = np.zeros((SIDE, SIDE), np.uint8)
     jaw = points[JAW]
-    below = np.array([[jaw[13, 0], SIDE], [jaw[3, 0], SIDE]])
-    _fill(labels, np.concatenate([jaw[3:14], below]), NECK)
+    below = np.array([[jaw[NECK_RIGHT, 0], SIDE], [jaw[NECK_LEFT, 0], SIDE]])
+    _fill(labels, np.concatenate([jaw[NECK_LEFT : NECK_RIGHT + 1], below]), NECK)
     _fill(labels, np.concatenate([jaw, points[BROWS][::-1]]), SKIN)
     _fill(labels, _nose(points), NOSE)
     _fill(labels, points[UPPER_LIP_POINTS], UPPER_LIP)
