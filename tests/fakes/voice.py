@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import numpy as np
 
-from errors import EngineError
+from errors import BadRequest, EngineError
 from tts.base import Sound, Voice, Word
 
 SECONDS_PER_CHARACTER = 0.1
@@ -99,3 +102,29 @@ class FakeEngine:
             words.append(Word(text, start_s, start_s + len(text) * SECONDS_PER_CHARACTER))
             at += len(text)
         return words
+
+
+class HostedEngine(FakeEngine):
+    """A FakeEngine for a process of its own, whose state can be asked for; everything is made of JSON values."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.warm_ups = 0
+
+    async def warm_up(self) -> None:
+        """Counted."""
+        self.warm_ups += 1
+
+    async def speak(self, clause: str, voice: Voice, language: str, speed: float = 1.0) -> AsyncIterator[Sound]:
+        """The clause, unless it is one of these orders."""
+        match clause.split():
+            case ["report"]:
+                facts = (f"at_work={self.at_work}", f"warm_ups={self.warm_ups}", f"pid={os.getpid()}")
+                yield Sound(np.zeros(1, np.float32), tuple(Word(fact, 0.0, 0.0) for fact in facts))
+            case ["raise", name]:
+                raise {"bad": BadRequest, "value": ValueError}[name]("scripted")
+            case ["hold"]:
+                time.sleep(1e6)  # noqa: ASYNC251
+            case _:
+                async for sound in super().speak(clause, voice, language, speed):
+                    yield sound
