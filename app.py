@@ -1,4 +1,4 @@
-"""The command line: `python app.py [flags]` serves; `doctor`, `weights`, `openapi` and `config` are subcommands."""
+"""The command line: `python app.py [flags]` serves; `doctor`, `weights`, `avatar` and others are subcommands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from errors import VisageError
 
 log = logging.getLogger("visage")
 
-COMMANDS = ("serve", "doctor", "weights", "openapi", "config")
+COMMANDS = ("serve", "doctor", "weights", "avatar", "openapi", "config")
 SHUTDOWN_TIMEOUT_S = 2.0
 
 
@@ -44,6 +44,10 @@ def _run(command: str, argv: list[str]) -> int:
         import weights
 
         return weights.main(argv)
+    if command == "avatar":
+        import avatarcli
+
+        return avatarcli.main(argv)
     if command == "openapi":
         return _openapi(argv)
     if command == "config":

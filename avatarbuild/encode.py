@@ -24,7 +24,7 @@ SMPTE170M = 6
 
 
 class VideoWriter:
-    """An .mp4 that grows picture by picture; a context manager that completes it when the block ends without an error."""
+    """An .mp4 that grows picture by picture; as a context manager it is completed where the block ends well."""
 
     def __init__(self, path: Path, width: int, height: int, *, crf: int, preset: str = "veryfast") -> None:
         self._container = av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"})

@@ -22,15 +22,16 @@ def preview_size(width: int, height: int) -> tuple[int, int]:
     return fitted(width, height, MAX_SIDE)
 
 
-def annotated(picture: Rgb, track: Track, number: int) -> Rgb:
-    """The small picture of a frame, uint8 [h,w,3]."""
-    width, height = preview_size(track.width, track.height)
+def annotated(picture: Rgb, track: Track | None, number: int) -> Rgb:
+    """The small picture of a frame, uint8 [h,w,3]; with nothing drawn where there is no track."""
+    width, height = preview_size(picture.shape[1], picture.shape[0])
     small = np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    if track is None:
+        return small
     scale = np.array([width / track.width, height / track.height], np.float32)
     colour = FOUND if track.found[number] else FILLED
     mesh = (track.mesh[number] + 0.5) * scale - 0.5
-    (left, top), (right, bottom) = _fixed(mesh.min(0)), _fixed(mesh.max(0))
-    cv2.rectangle(small, (left, top), (right, bottom), colour, 1, cv2.LINE_AA, _SHIFT)
+    cv2.rectangle(small, _fixed(mesh.min(0)), _fixed(mesh.max(0)), colour, 1, cv2.LINE_AA, _SHIFT)
     for point in (track.landmarks68[number] + 0.5) * scale - 0.5:
         cv2.circle(small, _fixed(point), 1 << _SHIFT, colour, -1, cv2.LINE_AA, _SHIFT)
     if not track.found[number]:

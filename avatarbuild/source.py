@@ -39,15 +39,25 @@ class SourceOptions:
 class Source(Protocol):
     """Pictures to make an avatar from."""
 
-    width: int
-    height: int
-    """Of the pictures that come out, pixels, even."""
-    expected: int
-    """About how many come out, at 25 a second; the end may come sooner or later."""
-    is_still: bool
-    """True for a single picture."""
-    notes: list[str]
-    """What the user should know, in plain words; more may be added while pictures are read."""
+    @property
+    def width(self) -> int:
+        """Of the pictures that come out, pixels, even."""
+
+    @property
+    def height(self) -> int:
+        """Of the pictures that come out, pixels, even."""
+
+    @property
+    def expected(self) -> int:
+        """About how many come out, at 25 a second; the end may come sooner or later."""
+
+    @property
+    def is_still(self) -> bool:
+        """True for a single picture."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know, in plain words; more may be added while pictures are read."""
 
     def pictures(self) -> Iterator[Rgb]:
         """uint8 [H,W,3] each; reads from the start.

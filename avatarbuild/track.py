@@ -60,9 +60,12 @@ class Track:
 
     def save(self, path: Path) -> None:
         """Write `landmarks`, `mesh`, `depth` and `found` as an avatar's `track.npz`."""
-        points = {"landmarks": self.landmarks68, "mesh": self.mesh, "depth": self.depth}
-        stored = {name: np.round(array * STORED_STEPS) / STORED_STEPS for name, array in points.items()}
-        np.savez_compressed(path, found=self.found, **stored)
+        landmarks, mesh, depth = (_rounded(array) for array in (self.landmarks68, self.mesh, self.depth))
+        np.savez_compressed(path, landmarks=landmarks, mesh=mesh, depth=depth, found=self.found)
+
+
+def _rounded(points: FloatArray) -> FloatArray:
+    return np.asarray(np.round(points * STORED_STEPS) / STORED_STEPS, np.float32)
 
 
 def seconds(first: int, last: int | None = None) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from avatar import ID_PATTERN, avatar_directory
 from errors import Conflict
 
 PREFIX = ".building-"
@@ -66,6 +67,21 @@ class Workspace:
     def _check(self) -> None:
         if self._target.exists() and not self._force:
             raise Conflict(f"avatar {self._target.name} exists already; take another id, or --force to replace it")
+
+
+def delete_avatar(root: Path, avatar_id: str) -> None:
+    """Remove an avatar's directory, even one whose card is damaged.
+
+    Raises:
+        BadRequest: the id is not one.
+        NotFound: there is no such avatar.
+    """
+    if not ID_PATTERN.fullmatch(avatar_id) or not (root / avatar_id).is_dir():
+        avatar_directory(root, avatar_id)  # says what is wrong
+    own = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
+    (own / _LOCK).touch()
+    (root / avatar_id).rename(own / avatar_id)  # at once, so that nobody finds half of it
+    shutil.rmtree(own)
 
 
 def _clear(root: Path) -> None:
