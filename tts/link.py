@@ -151,7 +151,10 @@ class Link:
 
 
 def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
-    """A speech process on the other end of `connection`, in a session of its own: Ctrl-C is the server's business."""
+    """A speech process on the other end of `connection`, which Ctrl-C does not reach: that is the server's business.
+
+    It stays in the server's session, since Linux may share the cores out by session first and by niceness second.
+    """
     path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part)
     level = logging.getLogger().getEffectiveLevel()
     # -P: what lies in the working directory is not what the process means by its imports.
@@ -162,5 +165,5 @@ def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
-        start_new_session=True,
+        process_group=0,
     )
