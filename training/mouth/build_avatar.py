@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.musetalk.place import PlacesWriter
 from training.mouth import colour
 from training.mouth.prepare import read_rgb
 
@@ -75,14 +76,26 @@ def build(kit: Path, mouth: Path, out: Path) -> None:
     if mouth.resolve() != (out / "mouth.onnx").resolve():
         shutil.copyfile(mouth, out / "mouth.onnx")
     shutil.copyfile(kit / "visemes.json", out / "visemes.json")
-    write_card(out, json.loads((kit / "visemes.json").read_text())["channels"], pictures)
+    places, origin = place(out, frames["landmarks"].astype(np.float32), pictures)
+    write_card(out, places, origin, json.loads((kit / "visemes.json").read_text())["channels"], pictures)
     size = sum(p.stat().st_size for p in out.iterdir())
     loop = (out / "idle.mp4").stat().st_size
     print(f"{out}: {size / 1e6:.2f} MB, idle loop {loop / 1e6:.2f} MB at {psnr:.1f} dB or better")
 
 
-def write_card(out: Path, channels: list[str], pictures: list[NDArray[np.uint8]]) -> None:
-    names = ("idle.mp4", "coords.npz", "poster.jpg", "mouth.onnx", "visemes.json")
+def place(out: Path, landmarks: NDArray[np.float32], pictures: list[NDArray[np.uint8]]) -> tuple[dict[str, str], str]:
+    """Write where MuseTalk's face goes: `engines.musetalk` of the card, and what its masks are made from."""
+    np.savez_compressed(out / "track.npz", landmarks=landmarks, found=np.ones(len(landmarks), bool))
+    with PlacesWriter(out) as writer:
+        for points, picture in zip(landmarks, pictures, strict=True):
+            writer.add(points, picture)
+        return writer.finish()
+
+
+def write_card(
+    out: Path, places: dict[str, str], origin: str, channels: list[str], pictures: list[NDArray[np.uint8]]
+) -> None:
+    names = ("idle.mp4", "coords.npz", "poster.jpg", "mouth.onnx", "visemes.json", "track.npz", *places.values())
     height, width, _ = pictures[0].shape
     card = {
         "version": 1,
@@ -96,7 +109,9 @@ def write_card(out: Path, channels: list[str], pictures: list[NDArray[np.uint8]]
         "idle": "idle.mp4",
         "coords": "coords.npz",
         "poster": "poster.jpg",
-        "engines": {"lite": {"mouth": "mouth.onnx", "visemes": "visemes.json"}},
+        "track": "track.npz",
+        "mask_origin": origin,
+        "engines": {"lite": {"mouth": "mouth.onnx", "visemes": "visemes.json"}, "musetalk": places},
         "licence": LICENCE,
         "provenance": PROVENANCE,
         "files": {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names},
