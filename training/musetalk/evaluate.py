@@ -1,0 +1,177 @@
+"""Judge the small checkpoint on voices and sentences it was not trained on: `python -m training.musetalk.evaluate`.
+
+Each sentence goes the way of a session: `MuseASR` cuts it, `Hearing` and `MuseModel` draw it over the avatar's idle
+motion. The aperture is read off the drawn pixels (`aperture.py`) and compared with the phonemes' own track. The control
+draws the same sound, moved, against the unmoved track: it must fail, and show by how much the sound was moved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from avatar import Avatar
+from engines.musetalk.features import Hearing
+from engines.musetalk.model import MuseModel
+from media import SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, SpeechFrame
+from museasr import MuseASR
+from training.ears.dataset import load
+from training.ears.targets import mouth_track
+from training.musetalk.aperture import ApertureReader, correlation, lag_frames, wanted_aperture
+from training.musetalk.pictures import Floats, Pictures, Teacher
+from training.musetalk.sound import Clip, clip_of
+
+SENTENCES = 6
+CONTROL_FRAMES = 5
+"""By how much the control's sound is late: 200 ms."""
+BATCH = 16
+SHEET_FRAMES = 24
+SHEET_COLUMNS = 8
+
+
+class Speaker:
+    """The checkpoint with all that it takes to let an avatar speak a recording."""
+
+    def __init__(self, weights: str | Path, whisper: Path, avatar: Avatar) -> None:
+        self.hearing = Hearing(whisper)
+        self.model = MuseModel.load(weights, Path("models"), device="cpu", precision="fp32", max_batch=BATCH)
+        self.teacher = Teacher(avatar)
+        self.idle = np.stack([self.teacher.idle(i) for i in range(avatar.count)])
+        """uint8 [N,SIDE,SIDE,3]: the crops of the stored frames."""
+        self.face = self.model.face(self.model.encode(self.idle))
+
+    def tokens(self, pcm: Floats) -> torch.Tensor:
+        """[n,50,384] of n whole video frames, cut as a session cuts them."""
+        ears = MuseASR()
+        frames = pcm.reshape(-1, SAMPLES_PER_FRAME)
+        for k, frame in enumerate(frames):
+            ears.put(SpeechFrame(frame, turn=1, final=k == len(frames) - 1))
+        windows = [ears.next() for _ in range(len(frames) // 2)]
+        found = []
+        for start in range(0, len(windows), BATCH):
+            part = windows[start : start + BATCH]
+            pcms = np.stack([w.pcm for w in part])
+            found.append(self.hearing.tokens(pcms, ears.left, [w.offset for w in part]))
+        return torch.cat(found)
+
+    def draw(self, pcm: Floats, first: int = 0) -> tuple[Pictures, Pictures]:
+        """The speaking crops and the idle crops under them, both [n,SIDE,SIDE,3], from idle position `first` on."""
+        tokens = self.tokens(pcm)
+        stored = [self.teacher.avatar.stored(first + k) for k in range(len(tokens))]
+        return self.model.draw([(self.face, i) for i in stored], tokens), self.idle[stored]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Score:
+    """How a mouth follows one voice."""
+
+    frames: int
+    correlation: float
+    lag_frames: int
+    error: float
+    """Mean distance of the aperture from the wanted one."""
+
+
+def score(found: Floats, wanted: Floats) -> Score:
+    distance = float(np.abs(found - wanted).mean())
+    return Score(len(found), round(correlation(found, wanted), 3), lag_frames(found, wanted), round(distance, 3))
+
+
+def moved(pcm: Floats, frames: int) -> Floats:
+    """The sound late by `frames` video frames, as long as before."""
+    return np.concatenate([np.zeros(frames * SAMPLES_PER_UNIT, np.float32), pcm])[: len(pcm)]
+
+
+def clips_of(speech: Path, voice: str, count: int) -> list[Clip]:
+    recordings = [load(path) for path in sorted((speech / "test" / voice).glob("*.npz"))[:count]]
+    return [clip_of(recording.pcm, recording.gestures) for recording in recordings]
+
+
+def calibration_mouths(speech: Path, files: int = 200) -> Floats:
+    """Channels [n,16] of training recordings."""
+    paths = sorted((speech / "train").glob("*/*.npz"))
+    chosen = [load(path) for path in paths[:: max(1, len(paths) // files)]]
+    return np.concatenate([mouth_track(r.gestures, r.pcm)[0] for r in chosen])
+
+
+def sheet(ours: Pictures, teacher: Pictures) -> Pictures:
+    """Rows of the teacher's pictures, ours below each."""
+    rows = []
+    for start in range(0, len(ours), SHEET_COLUMNS):
+        part = slice(start, start + SHEET_COLUMNS)
+        rows += [np.concatenate(list(teacher[part]), 1), np.concatenate(list(ours[part]), 1)]
+    return np.concatenate(rows)
+
+
+def follow(speaker: Speaker, reader: ApertureReader, clips: list[Clip], late: int = 0) -> tuple[Floats, Floats]:
+    """Apertures found and wanted in all frames of the clips, with their sound late by so many frames."""
+    found, wanted = [], []
+    for number, clip in enumerate(clips):
+        ours, idle = speaker.draw(moved(clip.pcm, late), first=40 * number)
+        found.append(reader.read(ours, idle))
+        wanted.append(wanted_aperture(clip.mouth))
+    return np.concatenate(found), np.concatenate(wanted)
+
+
+def speed(speaker: Speaker, pcm: Floats) -> dict[str, float]:
+    """Milliseconds a picture of each half on one thread, best of three."""
+    best = {"hearing_ms": np.inf, "drawing_ms": np.inf}
+    for _ in range(3):
+        began = time.perf_counter()
+        tokens = speaker.tokens(pcm)
+        heard = time.perf_counter()
+        speaker.model.draw([(speaker.face, 0)] * len(tokens), tokens)
+        drawn = time.perf_counter()
+        best["hearing_ms"] = min(best["hearing_ms"], (heard - began) / len(tokens) * 1e3)
+        best["drawing_ms"] = min(best["drawing_ms"], (drawn - heard) / len(tokens) * 1e3)
+    return {name: round(value, 1) for name, value in best.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--speech", type=Path, required=True, help="what training.ears.prepare wrote")
+    parser.add_argument("--weights", default="small")
+    parser.add_argument("--whisper", type=Path, default=Path("models/whisper"))
+    parser.add_argument("--avatar", type=Path, default=Path("data/avatars/mira"))
+    parser.add_argument("--sentences", type=int, default=SENTENCES, help="of each held-out voice")
+    parser.add_argument("--sheet", type=Path, help="write a picture of the teacher's frames with ours below")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    speaker = Speaker(options.weights, options.whisper, Avatar.load(options.avatar))
+    reader = ApertureReader.calibrate(speaker.teacher, calibration_mouths(options.speech))
+    figures: dict[str, object] = {}
+    everything: list[Clip] = []
+    curves = []
+    for voice in sorted(path.name for path in (options.speech / "test").iterdir()):
+        clips = clips_of(options.speech, voice, options.sentences)
+        everything += clips
+        curves.append(follow(speaker, reader, clips))
+        figures[voice] = dataclasses.asdict(score(*curves[-1]))
+        print(voice, figures[voice], flush=True)
+    found, wanted = (np.concatenate(parts) for parts in zip(*curves, strict=True))
+    figures["all"] = dataclasses.asdict(score(found, wanted))
+    figures["control"] = dataclasses.asdict(score(*follow(speaker, reader, everything[::2], CONTROL_FRAMES)))
+    figures["speed"] = speed(speaker, everything[0].pcm)
+    print(json.dumps({k: figures[k] for k in ("all", "control", "speed")}, indent=1))
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    if options.sheet:
+        clip = everything[-1]
+        ours, _ = speaker.draw(clip.pcm)
+        index = np.array([speaker.teacher.avatar.stored(k) for k in range(clip.frames)])
+        begin = max(0, clip.frames // 2 - SHEET_FRAMES // 2)
+        part = slice(begin, begin + SHEET_FRAMES)
+        picture = sheet(ours[part], speaker.teacher.draw(clip.mouth[part], index[part]))
+        cv2.imwrite(str(options.sheet), picture[..., ::-1])
+
+
+if __name__ == "__main__":
+    main()
