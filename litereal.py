@@ -14,11 +14,15 @@ from baseasr import BaseASR, FeatureWindow, SpeechPair
 from basereal import BaseReal
 from engines.base import LipRequest
 from engines.lite.ears import LEFT_FRAMES, RIGHT_FRAMES, Ears
+from engines.lite.face import FaceMouth
 from engines.lite.mouth import MAX_BATCH, Mouth
 from engines.lite.paste import Paster
 from engines.scheduler import Scheduler
 from media import I420, SAMPLES_PER_FRAME
 from ttsreal import BaseTTS
+
+FADE = 4.0
+"""A tracked face fades by making less of its motion; only at the very end of that one picture covers the other."""
 
 
 class LiteASR(BaseASR):
@@ -66,7 +70,7 @@ class LiteEngine:
     def __init__(self, max_batch: int = MAX_BATCH) -> None:
         self.max_batch = min(max_batch, MAX_BATCH)  # larger ones draw no faster on a CPU
         self._ears = Ears()
-        self._faces: dict[str, tuple[Mouth, Paster]] = {}
+        self._faces: dict[str, tuple[Mouth | FaceMouth, Paster]] = {}
         self._lock = threading.Lock()
 
     def prepare(self, avatar: Avatar) -> None:
@@ -77,7 +81,10 @@ class LiteEngine:
         """
         with self._lock:
             if avatar.id not in self._faces:
-                self._faces[avatar.id] = (Mouth(avatar.engine_file("lite", "mouth")), Paster(avatar))
+                # A network that knows this one face, or else the face's own picture, moved.
+                tracked = "face" in avatar.info.engines.get("lite", {})
+                mouth = FaceMouth(avatar) if tracked else Mouth(avatar.engine_file("lite", "mouth"))
+                self._faces[avatar.id] = (mouth, Paster(avatar))
 
     def forget(self, avatar_id: str) -> None:
         """Let an avatar's mouth go."""
@@ -93,10 +100,16 @@ class LiteEngine:
             by_avatar.setdefault(request.avatar.id, []).append(i)
         for avatar_id, rows in by_avatar.items():
             mouth, paster = self._faces[avatar_id]
-            poses = np.stack([requests[i].avatar.pose(requests[i].frame_index) for i in rows])
-            luma, chroma = mouth.draw(weights[rows], poses)
+            indices, blends = [requests[i].frame_index for i in rows], [requests[i].blend for i in rows]
+            if isinstance(mouth, FaceMouth):
+                luma, chroma = mouth.draw(weights[rows], indices, blends)
+                blends = [min(1.0, FADE * blend) for blend in blends]
+            else:
+                luma, chroma = mouth.draw(
+                    weights[rows], np.stack([requests[i].avatar.pose(requests[i].frame_index) for i in rows])
+                )
             for k, i in enumerate(rows):
-                pictures[i] = paster.paste(requests[i].frame_index, luma[k], chroma[k], requests[i].blend)
+                pictures[i] = paster.paste(indices[k], luma[k], chroma[k], blends[k])
         return [pictures[i] for i in range(len(requests))]
 
     def close(self) -> None:
