@@ -169,7 +169,7 @@ def die_with_parent() -> None:
     Elsewhere than on Linux only the closed socket tells.
     """
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
 
 
 def main(descriptors: list[int]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, cast
 
@@ -195,3 +196,57 @@ class Stage:
 
     def names(self) -> list[str]:
         return [event.name for _, event in self.heard]
+
+
+class Crowd:
+    """Sessions that share a scheduler and an engine of one time for any batch, on the virtual loop.
+
+    Args:
+        sessions: how many.
+        batch_s: what a batch takes, however full.
+        max_batch: of the engine.
+        lanes: batches that the engine takes at once; it draws one after the other.
+        real: kind of session.
+    """
+
+    def __init__(
+        self, sessions: int, batch_s: float, max_batch: int = 16, lanes: int = 2, real: type[BaseReal] = BaseReal
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.scheduler = Scheduler(FakeEngine(max_batch=max_batch), clock=self.loop.time)
+        self.reals = [
+            real(str(i), cast(Any, FakeAvatar()), self.scheduler, BaseASR(LEFT, RIGHT), clock=self.loop.time)
+            for i in range(sessions)
+        ]
+        self.shown: list[list[bool]] = [[] for _ in self.reals]
+        """For each session and tick, whether there was a unit."""
+        self._batch_s = batch_s
+        self._device = asyncio.Lock()
+        self._woken = asyncio.Event()
+        self.scheduler.wake = self._woken.set  # type: ignore[method-assign]
+        self._tasks = [self.loop.create_task(self._draw()) for _ in range(lanes)]
+        self._tasks += [self.loop.create_task(self._playout(i)) for i in range(sessions)]
+
+    async def _draw(self) -> None:
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            while batch := self.scheduler.begin():
+                self._woken.set()
+                began = self.loop.time()
+                async with self._device:
+                    await asyncio.sleep(self._batch_s)
+                self.scheduler.finish(batch, self.scheduler._draw(batch), self.loop.time() - began)
+
+    async def _playout(self, i: int) -> None:
+        start = self.loop.time() + i * UNIT_S / len(self.reals)
+        for tick in itertools.count():
+            await asyncio.sleep(max(0.0, start + tick * UNIT_S - self.loop.time()))
+            self.shown[i].append(self.reals[i].take() is not None)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for real in self.reals:
+            await real.aclose()
