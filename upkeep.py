@@ -9,11 +9,13 @@ import ctypes
 import gc
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 LAG_INTERVAL_S = 0.05
 LAG_MEMORY_S = 10
 TIDY_INTERVAL_S = 3.0
 MALLOC_ARENAS_MAX = 2
+SCHEDSTAT = Path("/proc/thread-self/schedstat")  # ns on a core, ns ready without one, slices
 _M_ARENA_MAX = -8  # mallopt(3)
 
 
@@ -38,6 +40,24 @@ def settle_heap() -> None:
     gc.enable()
 
 
+class _Worst:
+    """The largest of the values noted in the last LAG_MEMORY_S."""
+
+    def __init__(self) -> None:
+        self._seconds: collections.deque[tuple[int, float]] = collections.deque(maxlen=LAG_MEMORY_S)
+        """Monotonic second, largest value in it."""
+
+    def note(self, value: float) -> None:
+        second = int(time.monotonic())
+        if self._seconds and self._seconds[-1][0] == second:
+            value = max(value, self._seconds.pop()[1])
+        self._seconds.append((second, value))
+
+    def worst(self) -> float:
+        since = int(time.monotonic()) - LAG_MEMORY_S
+        return max((value for second, value in self._seconds if second >= since), default=0.0)
+
+
 class Upkeep:
     """One task on the event loop.
 
@@ -47,15 +67,18 @@ class Upkeep:
 
     def __init__(self, ended: Callable[[], int]) -> None:
         self._ended = ended
-        self._lags: collections.deque[tuple[int, float]] = collections.deque(maxlen=LAG_MEMORY_S)  # (second, worst)
+        self._lags, self._holds = _Worst(), _Worst()
         self._tidied = 0
         self._tidied_at = time.monotonic()
         self._task = asyncio.create_task(self._run(), name="upkeep")
 
     def lag_s(self) -> float:
         """Seconds that something ready to run had to wait for the event loop at worst, in the last ten seconds."""
-        since = int(time.monotonic()) - LAG_MEMORY_S
-        return max((lag for second, lag in self._lags if second >= since), default=0.0)
+        return self._lags.worst()
+
+    def held_s(self) -> float:
+        """The same less what the loop's thread meanwhile waited for a core (Linux): what this program does to itself."""
+        return self._holds.worst()
 
     async def aclose(self) -> None:
         """End the task."""
@@ -63,21 +86,16 @@ class Upkeep:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        due = time.monotonic() + LAG_INTERVAL_S
+        due, starved_s = time.monotonic() + LAG_INTERVAL_S, _starved_s()
         while True:
             await asyncio.sleep(due - time.monotonic())
-            now = time.monotonic()
-            self._note(now, now - due)
+            now, before_s = time.monotonic(), starved_s
+            starved_s = _starved_s()
+            self._lags.note(now - due)
+            self._holds.note(max(0.0, now - due - (starved_s - before_s)))
             if self._ended() != self._tidied and now - self._tidied_at > TIDY_INTERVAL_S:
                 await self._tidy()
             due = time.monotonic() + LAG_INTERVAL_S
-
-    def _note(self, now: float, lag_s: float) -> None:
-        second = int(now)
-        if self._lags and self._lags[-1][0] == second:
-            self._lags[-1] = (second, max(lag_s, self._lags[-1][1]))
-        else:
-            self._lags.append((second, lag_s))
 
     async def _tidy(self) -> None:
         """Free what ended sessions left in reference cycles, then return the pages to the system."""
@@ -89,3 +107,11 @@ class Upkeep:
 def _trim() -> None:
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def _starved_s() -> float:
+    """How long this thread was ready to run and had no core since it began; 0 where the kernel does not say."""
+    try:
+        return int(SCHEDSTAT.read_bytes().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0

@@ -24,6 +24,7 @@ BETWEEN_S = 3.0
 SOUNDING_LOSS = 0.1  # of the time in which fewer sessions sounded: more says that speech is held up
 SPEECH = scenes.LONG_TEXT * 4
 LAG_METRIC = "visage_event_loop_lag_seconds"
+HELD_METRIC = "visage_event_loop_held_seconds"  # the same less what the loop's thread waited for a core
 PROBE_S = 0.02
 LAG_SESSIONS = 6  # as many as must be carried
 LAG_EVERY_S = 2.0
@@ -57,13 +58,14 @@ async def probing(url: str) -> AsyncIterator[list[float]]:
 
 
 @contextlib.asynccontextmanager
-async def watching(api: Api) -> AsyncIterator[list[float]]:
-    """The server's own gauge of its loop's lag (ms), read again and again; empty when it has none."""
-    lags: list[float] = []
+async def watching(api: Api) -> AsyncIterator[dict[str, list[float]]]:
+    """The server's own gauges of its loop's lag (ms), read again and again; those it has."""
+    lags: dict[str, list[float]] = {}
 
     async def read() -> None:
-        if (lag := await api.metric(LAG_METRIC)) is not None:
-            lags.append(lag * 1000)
+        for name in (LAG_METRIC, HELD_METRIC):
+            if (lag := await api.metric(name)) is not None:
+                lags.setdefault(name, []).append(lag * 1000)
 
     async def watch() -> None:
         while True:
@@ -87,7 +89,7 @@ async def load(plan: Plan) -> list[Figure]:
     with plan.launcher.run() as server:
         async with Api(server.url) as api, watching(api) as lags:
             await asyncio.sleep(LOADING_S)
-        figures.append(_loop_lag(f"the first {LOADING_S:.0f} s, while the voices load", lags))
+        figures += _loop_lag(f"the first {LOADING_S:.0f} s, while the voices load", lags)
         await server.settle()
         for count in STEPS:
             seen = await _step(server, count, seconds, least_sounding)
@@ -126,17 +128,19 @@ async def _lag(server: Server, seconds: float) -> list[Figure]:
         await crowd.run(server, LAG_SESSIONS, seconds, SPEECH)
     name = f"{LAG_SESSIONS} sessions that connect, speak and leave"
     rare = f"p99.9 {float(np.percentile(delays, 99.9)):.0f} ms; includes waits for a core"
-    return [_loop_lag(name, lags), Figure("load", f"/healthz latency, {name}", "ms", delays, note=rare)]
+    return [*_loop_lag(name, lags), Figure("load", f"/healthz latency, {name}", "ms", delays, note=rare)]
 
 
-def _loop_lag(name: str, lags: list[float]) -> Figure:
+def _loop_lag(name: str, lags: dict[str, list[float]]) -> list[Figure]:
     """The worst of the readings."""
-    figure = Figure("load", f"event loop lag, {name}", "ms", [], 20, "worst", f"gauge {LAG_METRIC}")
-    if lags:
-        figure.values.append(max(lags))
-    else:
-        figure.failed.append("the server has no such gauge")
-    return figure
+    lag = Figure("load", f"event loop lag, {name}", "ms", [], 20, "worst", f"gauge {LAG_METRIC}")
+    held = Figure("load", f"event loop held, {name}", "ms", [], 20, "worst", f"gauge {HELD_METRIC}")
+    for figure, metric in ((lag, LAG_METRIC), (held, HELD_METRIC)):
+        if metric in lags:
+            figure.values.append(max(lags[metric]))
+        else:
+            figure.failed.append("the server has no such gauge")
+    return [lag, held]
 
 
 async def idle(plan: Plan) -> list[Figure]:

@@ -7,7 +7,9 @@ import gc
 import time
 import weakref
 
-from upkeep import Upkeep
+import pytest
+
+from upkeep import LAG_MEMORY_S, Upkeep, _Worst
 
 
 async def test_a_blocked_loop_is_noticed() -> None:
@@ -17,8 +19,36 @@ async def test_a_blocked_loop_is_noticed() -> None:
         time.sleep(0.2)  # noqa: ASYNC251
         await asyncio.sleep(0.06)
         assert upkeep.lag_s() >= 0.1
+        assert 0.0 < upkeep.held_s() <= upkeep.lag_s()
     finally:
         await upkeep.aclose()
+
+
+async def test_waiting_for_a_core_is_lag_but_no_holding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the kernel tells it: the thread was ready for all the time that was lost."""
+    monkeypatch.setattr("upkeep._starved_s", time.monotonic)
+    upkeep = Upkeep(lambda: 0)
+    try:
+        await asyncio.sleep(0.06)
+        time.sleep(0.2)  # noqa: ASYNC251
+        await asyncio.sleep(0.06)
+        assert upkeep.lag_s() >= 0.1
+        assert upkeep.held_s() == 0.0
+    finally:
+        await upkeep.aclose()
+
+
+def test_the_worst_of_the_last_seconds_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("upkeep.time.monotonic", lambda: now)
+    worst = _Worst()
+    for value in (0.1, 0.3, 0.2):
+        worst.note(value)
+    now += LAG_MEMORY_S
+    worst.note(0.05)
+    assert worst.worst() == 0.3
+    now += 1
+    assert worst.worst() == 0.05
 
 
 class Cycle:
