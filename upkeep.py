@@ -77,7 +77,7 @@ class Upkeep:
         return self._lags.worst()
 
     def held_s(self) -> float:
-        """The same less what the loop's thread meanwhile waited for a core (Linux): what this program does to itself."""
+        """The same less what the loop's thread meanwhile waited for a core (Linux): what it does to itself."""
         return self._holds.worst()
 
     async def aclose(self) -> None:
