@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable
 
 from actions import Action
@@ -11,8 +12,13 @@ from basereal import BaseReal
 from config import Settings
 from engines.base import LipEngine
 from engines.scheduler import Scheduler
+from errors import Unavailable
 from manifest import MODELS
 from ttsreal import BaseTTS
+
+
+MUSETALK_PACKAGES = ("torch", "diffusers", "whisper")
+"""What only `make musetalk` installs."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,6 +71,9 @@ def _musetalk(settings: Settings) -> Lips:
         return MuseReal(name, avatar, scheduler, tts, left=left, step=step, right=right, actions=actions)
 
     def engine() -> RemoteEngine:
+        missing = [name for name in MUSETALK_PACKAGES if importlib.util.find_spec(name) is None]
+        if missing:
+            raise Unavailable(f"--model musetalk needs {', '.join(missing)}: run `make musetalk`")
         remote = RemoteEngine("musereal:MuseEngine", arguments)
         remote.start()
         return remote

@@ -18,8 +18,9 @@ from avatar import Avatar  # noqa: E402
 from config import Settings  # noqa: E402
 from engines.base import LipRequest  # noqa: E402
 from engines.musetalk.place import Places  # noqa: E402
-from errors import NotFound, Unprocessable  # noqa: E402
+from errors import NotFound, Unavailable, Unprocessable  # noqa: E402
 from facehouse import AVATARS, FaceHouse  # noqa: E402
+from lips import make_lips  # noqa: E402
 from manifest import MODELS  # noqa: E402
 from media import SAMPLES_PER_FRAME  # noqa: E402
 from musereal import MuseEngine  # noqa: E402
@@ -123,6 +124,12 @@ def test_an_avatar_without_places_is_refused(engine: MuseEngine, avatar: Avatar)
 def test_missing_weights_are_named_with_the_command_that_brings_them(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="weights pull musetalk"):
         MuseEngine(weights="v15", models=str(tmp_path), device="cpu")
+
+
+def test_missing_packages_are_named_with_the_command_that_brings_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lips.MUSETALK_PACKAGES", ("torch", "nothing_of_this_name"))
+    with pytest.raises(Unavailable, match="needs nothing_of_this_name: run `make musetalk`"):
+        make_lips(Settings(model="musetalk")).engine()
 
 
 async def test_the_house_refuses_to_start_without_weights_in_the_engines_own_words(tmp_path: Path) -> None:
