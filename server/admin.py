@@ -32,6 +32,8 @@ class ClientInfo(BaseModel):
     text_characters_max: int
     upload_mb_max: int
     audio_s_max: int
+    avatars: bool = Field(description="Whether avatars of one's own can be made here; see POST /api/avatar/task")
+    clip_mb_max: int = Field(description="Largest clip or photo for an avatar, MiB")
 
 
 class ConfigInfo(BaseModel):
@@ -91,6 +93,8 @@ async def client(call: Call[Nothing]) -> Any:
         text_characters_max=TEXT_CHARACTERS_MAX,
         upload_mb_max=settings.max_upload_mb,
         audio_s_max=settings.max_audio_s,
+        avatars=call.services.avatar_tasks is not None,
+        clip_mb_max=settings.max_clip_mb,
     ).model_dump()
 
 
