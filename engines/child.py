@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
@@ -45,11 +46,15 @@ class Child:
         """Why this side killed it."""
         self.facts: dict[str, Any] = {}
         """What the engine last said of itself."""
+        self.picture_s: float | None = None
+        """What a picture took in the slowest batch; None before the first."""
         self._name = engine
         self._slots = [Region() for _ in range(slots)]
         self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
         for i in range(slots):
             self._free.put(i)
+        self._late: dict[int, float] = {}
+        """Slots whose batch is late, and when it was begun."""
         self._asked: dict[int, Future[Any]] = {}
         self._ids = itertools.count()
         self._lock = threading.Lock()
@@ -123,31 +128,51 @@ class Child:
         """Draw a batch; blocks until a slot is free and the pictures are here.
 
         Raises:
-            EngineError: the engine failed, or its process ended, or it was killed for taking longer than `patience_s`.
+            EngineError: the engine failed, or its process ended.
+            TimeoutError: they are not here after `patience_s`; nobody waits for them any more, but see `late_s`.
         """
-        with self._slot() as number:
+        number = self._free.get()
+        future: Future[Any] = Future()
+        began = time.monotonic()
+        try:
+            if self._over:
+                raise EngineError(self._name, f"its process {self.cause()}")
             slot = self._slots[number]
             message = _packed(requests, slot)
             future = self.ask("render", slot=number, **message)
-            try:
-                drawn = future.result(patience_s)
-            except TimeoutError:
-                self.kill(f"drew {len(requests)} pictures for longer than {patience_s:.1f} s")
-                raise EngineError(self._name, f"its process {self.cause()}") from None
+            drawn = future.result(patience_s)
+            self._learn(drawn, began)
             return [
                 slot.array(row[-2], row[-1], np.uint8).copy() if there else None
                 for row, there in zip(message["rows"], drawn, strict=True)
             ]
-
-    @contextlib.contextmanager
-    def _slot(self) -> Iterator[int]:
-        number = self._free.get()
-        try:
-            if self._over:
-                raise EngineError(self._name, f"its process {self.cause()}")
-            yield number
+        except TimeoutError:
+            with self._lock:
+                self._late[number] = began
+            raise
         finally:
-            self._free.put(number)
+            if number in self._late:
+                future.add_done_callback(lambda done: self._arrived(number, done))
+            else:
+                self._free.put(number)
+
+    @property
+    def late_s(self) -> float:
+        """For how long a batch has been drawn that nobody waits for any more; 0 when there is none."""
+        with self._lock:
+            return time.monotonic() - min(self._late.values()) if self._late else 0.0
+
+    def _arrived(self, number: int, future: Future[Any]) -> None:
+        with self._lock:
+            began = self._late.pop(number)
+        if future.exception() is None:
+            self._learn(future.result(), began)
+        self._free.put(number)
+
+    def _learn(self, drawn: list[bool], began: float) -> None:
+        """Note a batch's pace, unless pictures were left out."""
+        if all(drawn):
+            self.picture_s = max(self.picture_s or 0.0, (time.monotonic() - began) / len(drawn))
 
     def close(self) -> None:
         """Ask it to end."""

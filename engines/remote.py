@@ -42,10 +42,22 @@ class Patience:
     """To prepare an avatar or warm up; only the caller gives up, sessions that speak are left alone."""
     first_s: float = 300.0
     """For the first batch, which may compile kernels, and of which nothing is known."""
-    least_s: float = 20.0
-    """For any later batch,"""
-    factor: float = 10.0
+    lips_s: float = 2.0
+    """Sessions wait so long for a batch, then they go on without lips until the engine answers again,"""
+    lips_factor: float = 4.0
     """or as many times what its pictures would take as slowly as any before them."""
+    least_s: float = 20.0
+    """The process is killed after so long,"""
+    factor: float = 10.0
+    """or as many times what the pictures would take."""
+
+    def wait_s(self, picture_s: float | None, count: int) -> float:
+        """How long sessions wait for `count` pictures; `picture_s`: what one took at worst so far, None if unknown."""
+        return self.first_s if picture_s is None else max(self.lips_s, self.lips_factor * picture_s * count)
+
+    def kill_s(self, picture_s: float | None, count: int) -> float:
+        """How long the process may draw it."""
+        return self.first_s if picture_s is None else max(self.least_s, self.factor * picture_s * count)
 
 
 class RemoteEngine:
@@ -84,8 +96,6 @@ class RemoteEngine:
         self._facts: dict[str, Any] = {}
         self._trouble: str | None = f"the lip engine {engine} is not started"
         self._faults = 0
-        self._picture_s: float | None = None
-        """What a picture took in the slowest batch of this process."""
         self._closing = threading.Event()
         self._made: Future[None] = Future()
         self._keeper = threading.Thread(target=self._keep, name="lip-keeper", daemon=True)
@@ -151,25 +161,29 @@ class RemoteEngine:
         return rate
 
     def render(self, requests: Sequence[LipRequest]) -> list[I420 | None]:
-        """Draw a batch; pictures are None while there is no process, and for avatars it has not prepared again yet.
+        """Draw a batch; pictures are None while the process is away or silent, and for avatars not prepared again yet.
 
         Raises:
             EngineError: the engine failed on this batch and its process lives on.
         """
-        child = self._child
+        child, count, patience = self._child, len(requests), self._patience
         if child is None:
-            return [None] * len(requests)
-        began = time.monotonic()
+            return [None] * count
+        if (late_s := child.late_s) > 0:
+            if late_s > patience.kill_s(child.picture_s, self.max_batch):
+                child.kill(f"did not answer for {late_s:.1f} s")
+            return [None] * count
         try:
-            pictures = child.render(requests, self._limit_s(len(requests)))
+            pictures = child.render(requests, patience.wait_s(child.picture_s, count))
+        except TimeoutError:
+            log.warning("the lip engine %s draws %d pictures for over %.1f s", self._name, count, child.late_s)
+            return [None] * count
         except EngineError as error:
             if self._child is not child or child.fault is not None:
-                return [None] * len(requests)  # its keeper has said why, or will
+                return [None] * count  # its keeper has said why, or will
             self._count_fault(child, error)
             raise
         self._faults = 0
-        if all(picture is not None for picture in pictures):
-            self._picture_s = max(self._picture_s or 0.0, (time.monotonic() - began) / len(requests))
         return pictures
 
     def describe(self) -> dict[str, Any]:
@@ -192,11 +206,6 @@ class RemoteEngine:
         if child is None:
             raise Unavailable(self._trouble or "the lip engine is being started")
         return child
-
-    def _limit_s(self, count: int) -> float:
-        if self._picture_s is None:
-            return self._patience.first_s
-        return max(self._patience.least_s, self._patience.factor * self._picture_s * count)
 
     def _count_fault(self, child: Child, error: EngineError) -> None:
         self._faults += 1
@@ -254,7 +263,7 @@ class RemoteEngine:
             else:
                 self._made.set_exception(error)
             return
-        self._faults, self._picture_s = 0, None
+        self._faults = 0
         self._facts = child.facts
         self._restore(child)
         self._trouble = f"the lip engine {self._name} is down: its process has just ended"

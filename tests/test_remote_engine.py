@@ -25,7 +25,7 @@ from engines.remote import Patience, RemoteEngine
 from engines.scheduler import Scheduler
 from engines.sharedmemory import Region
 from errors import EngineError, Unavailable, Unprocessable
-from tests.fakes.lips import DIE, FAIL, HANG, Painter, small_avatar
+from tests.fakes.lips import DAWDLE, DAWDLE_S, DIE, FAIL, HANG, Painter, small_avatar
 
 PAINTER = "tests.fakes.lips:Painter"
 ROOT = Path(__file__).parent.parent
@@ -199,14 +199,38 @@ def test_a_killed_process_is_seen_while_nothing_is_drawn(
 def test_an_engine_that_hangs_is_killed_and_started_again(
     make: Callable[..., RemoteEngine], avatars: tuple[Avatar, Avatar], caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = make(Patience(least_s=0.5, factor=0.0))
+    engine = make(Patience(lips_s=0.2, lips_factor=0.0, least_s=1.0, factor=0.0))
     engine.prepare(avatars[0])
     assert engine.render([request(avatars[0])])[0] is not None
     with caplog.at_level(logging.ERROR):
         assert engine.render([request(avatars[0], HANG)]) == [None]
-        until(lambda: engine.restarts == 1)
-    assert "was killed: it drew 1 pictures for longer than 0.5 s" in caplog.text
+        assert engine.restarts == 0, "sessions go on long before the process is given up"
+        until(lambda: engine.render([request(avatars[0])]) == [None] and engine.restarts == 1)
+    assert "was killed: it did not answer for 1." in caplog.text
     until(lambda: engine.render([request(avatars[0])])[0] is not None)
+
+
+def test_an_engine_that_is_late_once_costs_lips_and_not_its_life(
+    make: Callable[..., RemoteEngine], avatars: tuple[Avatar, Avatar]
+) -> None:
+    engine = make(Patience(lips_s=0.2, lips_factor=0.0, least_s=60.0))
+    engine.prepare(avatars[0])
+    assert engine.render([request(avatars[0])])[0] is not None
+    began = time.monotonic()
+    assert engine.render([request(avatars[0], DAWDLE)]) == [None]
+    assert engine.render([request(avatars[0])]) == [None]
+    assert time.monotonic() - began < DAWDLE_S, "sessions waited for it"
+    until(lambda: engine.render([request(avatars[0])])[0] is not None)
+    assert time.monotonic() - began >= DAWDLE_S and engine.restarts == 0
+
+
+def test_nothing_is_late_while_the_pace_is_unknown(
+    make: Callable[..., RemoteEngine], avatars: tuple[Avatar, Avatar]
+) -> None:
+    engine = make(Patience(lips_s=0.0, lips_factor=4.0, least_s=0.0))
+    engine.prepare(avatars[0])
+    assert engine.render([request(avatars[0], DAWDLE)])[0] is not None, "the first batch may compile kernels"
+    assert engine.render([request(avatars[0], DAWDLE)])[0] is not None, "a slow engine is waited for at its own pace"
 
 
 def test_a_failing_batch_says_why_and_three_in_a_row_are_a_broken_engine(

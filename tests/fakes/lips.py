@@ -18,8 +18,9 @@ from engines.base import LipRequest
 from errors import Unprocessable
 from media import I420
 
-DIE, HANG, FAIL, REFUSE = 101.0, 102.0, 103.0, 104.0
+DIE, HANG, FAIL, DAWDLE = 101.0, 102.0, 103.0, 104.0
 """First samples of a window that make `Painter` misbehave."""
+DAWDLE_S = 1.0
 
 
 class Painter:
@@ -67,6 +68,8 @@ class Painter:
                     os._exit(7)
                 case x if x == HANG:
                     time.sleep(1000)
+                case x if x == DAWDLE:
+                    time.sleep(DAWDLE_S)
                 case x if x == FAIL:
                     raise RuntimeError("scripted failure")
         if self._batch_s:
@@ -78,7 +81,7 @@ class Painter:
         different = len({id(r.window) for r in batch})
         ends = round(100 * float(request.window[0])), round(100 * float(request.window[-1]))
         told = (*ends, request.offset, round(100 * request.blend), different, len(batch), self._mark)
-        picture[0, : len(told)] = told
+        picture[0, : len(told)] = np.clip(told, 0, 255)
         return picture
 
     def describe(self) -> dict[str, Any]:
