@@ -23,6 +23,8 @@ SMILE = 4
 NEUTRAL_WIDTH = 0.60
 """Of a mouth that does not smile, over the distance between the outer eye corners."""
 SMILE_MAX = 0.2
+NEAR_UNITS = (0.03, 0.10)
+"""Up to how far from that line they do, and within what distance that ends."""
 CALM_UNITS = (0.04, 0.12, 0.12)
 """From how far off the lips fields are blurred, within what distance that sets in, and how wide the blur is (sigma)."""
 STIFFNESS = 2e-3
@@ -132,7 +134,7 @@ def dense(rest: Rest, moved: Float64, nodes: Float64) -> Float64:
     # Far above the mouth nothing moves; those points only cost time.
     used = points[:, 1] > rest.points[NOSE_BASE, 1] - 0.45 * rest.unit
     fields = [_spline(rest, moved, nodes, used & ~other) for other in (below, above)]
-    return _calm(np.stack(_agree(fields, nodes, float(left), float(right))), rest, nodes)
+    return _calm(np.stack(_agree(fields, rest, nodes)), rest, nodes)
 
 
 def _calm(fields: Float64, rest: Rest, nodes: Float64) -> Float64:
@@ -184,14 +186,15 @@ def _kernel(a: Float64, b: Float64, unit: float) -> Float64:
     return kernel
 
 
-def _agree(fields: list[Float64], nodes: Float64, left: float, right: float) -> list[Float64]:
-    """Beside the mouth there is one skin: both fields become their mean there."""
-    margin = 0.12 * (right - left)
-    x = nodes[..., 0]
-    apart = np.clip(np.minimum(x - left, right - x) / margin + 1, 0, 1)
-    apart = (apart * apart * (3 - 2 * apart))[..., None, None]
+def _agree(fields: list[Float64], rest: Rest, nodes: Float64) -> list[Float64]:
+    """Beside the mouth there is one skin: near the line that goes on from the lips both fields become their mean."""
+    line = rest.lips.mean(0)
+    x, left, right = nodes[..., 0], line[0, 0], line[-1, 0]
+    apart = _smooth(np.minimum(x - left, right - x) / (0.12 * (right - left)) + 1)
+    away = np.abs(nodes[..., 1] - np.interp(x, line[:, 0], line[:, 1])) / rest.unit
+    one = ((1 - apart) * (1 - _smooth((away - NEAR_UNITS[0]) / NEAR_UNITS[1])))[..., None, None]
     mean = (fields[0] + fields[1]) / 2
-    return [mean + (field - mean) * apart for field in fields]
+    return [field + (mean - field) * one for field in fields]
 
 
 def still(rest: Rest, nodes: Float64) -> Float64:

@@ -10,8 +10,8 @@ Limits, because one picture does not hold what another mouth shape would show:
   stretched; speech at conversational loudness does not reach that.
 * A face seen from the side (more than about 30 degrees) opens too flat, for the mesh is moved in the picture's plane.
 * A mouth that is open at rest is closed by pulling the lips together: lips that a broad smile has thinned stay thin,
-  and most of the smile stays. Teeth are drawn, not the person's own. A clip of someone who speaks all the time serves, but
-  its jaw and cheeks keep moving beneath the new words; a clip of someone who listens is better.
+  and most of the smile stays. Teeth are drawn, not the person's own. A clip of someone who speaks all the
+  time serves, but its jaw and cheeks keep moving beneath the new words; a clip of someone who listens is better.
 * Beards move with the skin; glasses, microphones or hands below the nose do too, which shows.
 """
 
@@ -39,6 +39,8 @@ MAX_BATCH = 4
 ROUNDS = 6
 """Fixed-point steps that turn "where does this go" into "where does this come from"; each takes off more than half of
 what is left of at most a few dozen pixels."""
+APART_PX = 0.05
+"""Lips closer than this show nothing between them, pixels."""
 EDGE_POINTS = 65
 """Points that an edge of 11 is drawn through."""
 SEAM_PX = 0.7
@@ -69,9 +71,6 @@ class FaceMouth:
         self._soft = SOFT_PX + SOFT_UNITS * anatomy.unit
         self._inner = InnerMouth(anatomy, Light.of(arrays["tone"]), (self.width, self.height))
         self._seam_width = np.float32(SEAM_PX + SEAM_UNITS * anatomy.unit)
-        across = np.abs(np.arange(self.width) - anatomy.x) / (anatomy.width / 2)
-        self._along = np.clip(4 * (1 - across), 0, 1).astype(np.float32)
-        """[width] 0..1: 1 along the mouth, 0 beside it."""
         grid_h, grid_w = self._field_shape[1:3]
         columns, rows = np.meshgrid(np.arange(grid_w), np.arange(grid_h))
         self._nodes: FloatArray = np.stack([columns, rows], -1).astype(np.float32)
@@ -106,13 +105,19 @@ class FaceMouth:
         stored = self._avatar.stored(index)
         given = np.append(weights, self._closing[stored]).astype(np.float32) * np.float32(blend)
         fields: FloatArray = np.asarray(given @ self._field, np.float32).reshape(self._field_shape)
-        upper, lower = self._edges(fields, stored, blend)
+        upper, lower, ends = self._edges(fields, stored, blend)
         self._move(fields, stored, (upper, lower), self._avatar.affine(index), luma, chroma)
-        self._seam(blend * float(self._closing[stored]), upper, lower, luma)
-        self._open(weights * np.float32(blend), upper, lower, luma, chroma)
+        middle = np.asarray((upper + lower) / 2, np.float32)
+        self._seam(blend * float(self._closing[stored]), middle, ends, luma)
+        self._open(weights * np.float32(blend), stored, upper, lower, luma, chroma)
 
-    def _edges(self, fields: FloatArray, stored: int, blend: float) -> tuple[FloatArray, FloatArray]:
-        """Where the lips' edges go: y of the upper and of the lower one in every column; equal beside the mouth."""
+    def _edges(
+        self, fields: FloatArray, stored: int, blend: float
+    ) -> tuple[FloatArray, FloatArray, tuple[float, float]]:
+        """Where the lips' edges go: y of the upper and of the lower one in every column, and x of the corners.
+
+        Beside the mouth both edges are equal.
+        """
         columns = np.arange(self.width, dtype=np.float32)
         lips = self._lips[stored]
         at = ((lips - self._shift[stored] + (self._step + 1) / 2) / self._step).astype(np.float32)
@@ -132,7 +137,7 @@ class FaceMouth:
             smooth = self._curve @ edge
             x = np.maximum.accumulate(smooth[:, 0]) + np.arange(len(smooth)) * 1e-4
             result.append(np.interp(columns, x, smooth[:, 1]).astype(np.float32))
-        return result[0], result[1]
+        return result[0], result[1], (float(edges[0, 0, 0]), float(edges[0, -1, 0]))
 
     def _move(
         self,
@@ -175,48 +180,54 @@ class FaceMouth:
         full = cv2.resize(source, size, interpolation=cv2.INTER_LINEAR)
         return np.asarray(full[step:-step, step:-step], np.float32)
 
-    def _seam(self, closing: float, upper: FloatArray, lower: FloatArray, luma: ByteArray) -> None:
+    def _seam(self, closing: float, line: FloatArray, ends: tuple[float, float], luma: ByteArray) -> None:
         """Darken where lips meet that were apart in the picture: it shows none of the shadow between them."""
         if closing <= 0:
             return
-        middle = (upper + lower) / 2
         reach = 3 * self._seam_width
-        first = int(np.clip(middle.min() - reach, 0, self.height))
-        last = int(np.clip(middle.max() + reach, first, self.height))
-        away = (np.arange(first, last, dtype=np.float32)[:, None] - middle) / self._seam_width
-        depth = np.float32(SEAM_DEPTH * min(closing, 1.0)) * self._along
+        first = int(np.clip(line.min() - reach, 0, self.height))
+        last = int(np.clip(line.max() + reach, first, self.height))
+        away = (np.arange(first, last, dtype=np.float32)[:, None] - line) / self._seam_width
+        columns = np.arange(self.width, dtype=np.float32)
+        inwards = np.minimum(columns - ends[0], ends[1] - columns) / max(0.15 * (ends[1] - ends[0]), 1.0)
+        depth = np.float32(SEAM_DEPTH * min(closing, 1.0)) * np.clip(inwards, 0, 1)
         view = luma[first:last]
         view[...] = (view - np.float32(16)) * (1 - depth * np.exp(-(away * away))) + np.float32(16.5)
 
     def _open(
-        self, weights: FloatArray, upper: FloatArray, lower: FloatArray, luma: ByteArray, chroma: ByteArray
+        self,
+        weights: FloatArray,
+        stored: int,
+        upper: FloatArray,
+        lower: FloatArray,
+        luma: ByteArray,
+        chroma: ByteArray,
     ) -> None:
         """Draw the inside where the lips are apart."""
-        inner, soft = self._inner, np.float32(self._soft)
-        apart = np.nonzero(lower - upper > 0.05)[0]
+        inner, soft = self._inner, self._soft
+        apart = np.nonzero(lower - upper > APART_PX)[0]
         if not len(apart):
             return
         left, right = max(inner.left, int(apart[0]) & ~1), min(inner.right, int(apart[-1]) // 2 * 2 + 2)
-        reach = float(soft) + 1
-        top = max(inner.top, int(upper[apart].min() - reach) & ~1)
-        bottom = min(inner.bottom, int(lower[apart].max() + reach) // 2 * 2 + 2)
+        top = max(inner.top, int(upper[apart].min() - soft - 1) & ~1)
+        bottom = min(inner.bottom, int(lower[apart].max() + soft + 1) // 2 * 2 + 2)
         if left >= right or top >= bottom:
             return
-        up, down = upper[left:right], lower[left:right]
+        lips = upper[left:right], lower[left:right]
         rows = np.arange(top, bottom, dtype=np.float32)[:, None]
-        seen = np.minimum(rows - up, soft) + np.minimum(down - rows, soft)
-        seen *= 1 / (2 * soft)
-        np.clip(seen, 0, 1, out=seen)
-        inside = inner.draw((left, top, right, bottom), weights, up, down)
+        # How much of a column's window around each pixel lies between the edges: 0 everywhere when they touch.
+        seen = np.minimum(rows - lips[0], soft) + np.minimum(lips[1] - rows, soft)
+        seen = np.clip(seen / np.float32(2 * soft), 0, 1)
+        inside = inner.draw((left, top, right, bottom), weights, lips, self._shift[stored])
         view = luma[top:bottom, left:right]
         view[...] = view + (inside[..., 0] - view) * seen + np.float32(0.5)
         size = ((right - left) // 2, (bottom - top) // 2)
-        inside[..., 1:] *= seen[..., None]
-        half = cv2.resize(inside[..., 1:], size, interpolation=cv2.INTER_AREA)
-        share = cv2.resize(seen, size, interpolation=cv2.INTER_AREA)
+        colour = np.ascontiguousarray(inside[..., 1:]) * seen[..., None]
+        colour = np.asarray(cv2.resize(colour, size, interpolation=cv2.INTER_AREA), np.float32)
+        share = np.asarray(cv2.resize(seen, size, interpolation=cv2.INTER_AREA), np.float32)
         for k in range(2):
             view = chroma[k, top // 2 : bottom // 2, left // 2 : right // 2]
-            view[...] = view * (1 - share) + half[..., k] + np.float32(0.5)
+            view[...] = view * (1 - share) + colour[..., k] + np.float32(0.5)
 
 
 def _sample(field: FloatArray, at: FloatArray) -> FloatArray:

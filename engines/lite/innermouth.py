@@ -16,25 +16,51 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 
 EYES_MM = 82.0
-"""Between the outer corners of the eyes, on the head whose teeth these are (`training/face/README.md`)."""
+"""Between the outer corners of the eyes, on the head whose teeth these are (`training/face/`)."""
+JAW_OPEN, TONGUE_OUT, TONGUE_UP = 0, 14, 15
+"""Channels."""
 MOUTH_MM = 52.0
 """Width of the mouth on that head."""
-UPPER_WIDTHS_MM = (8.6, 6.7, 7.7, 7.0, 6.8, 9.8)
-UPPER_HEIGHTS_MM = (10.2, 8.9, 9.9, 8.4, 7.8, 7.2)
-UPPER_STEPS_MM = (0.0, 0.7, 0.1, 0.5, 0.8, 1.0)
-LOWER_WIDTHS_MM = (5.5, 6.0, 6.9, 7.0, 7.0, 10.2)
-LOWER_HEIGHTS_MM = (8.6, 8.8, 9.6, 8.4, 7.8, 7.2)
-LOWER_STEPS_MM = (0.0, 0.0, -0.2, 0.3, 0.5, 0.6)
-"""Crowns from the midline outwards; a step is how far the edge stands back from the row's."""
-UPPER_ARCH_MM = (28.5, 43.0)
-LOWER_ARCH_MM = (27.2, 41.0)
-"""Half width and depth of the arches (ellipses)."""
-UPPER_EDGE_MM = 4.4
-"""How far the upper incisors reach below the line of the closed lips."""
-LOWER_EDGE_MM = 4.8
-"""Where the edges of the lower ones are with the jaw shut, below the same line; they are behind the upper ones."""
 FINER = 3
 """Pixels drawn per pixel kept, each way."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """A row of teeth, mm; crowns from the midline outwards. The measures are those of the default avatar's teeth."""
+
+    widths: tuple[float, ...]
+    heights: tuple[float, ...]
+    steps: tuple[float, ...]
+    """How far each edge stands back from the row's."""
+    arch: tuple[float, float]
+    """Half width and depth of the ellipse that the row follows."""
+    edge: float
+    """Where the incisors end with the jaw shut, below the line of the closed lips."""
+    up: int
+    """1: crowns hang down; -1: they stand."""
+    bright: float
+    """0..1: how much of the light reaches them."""
+
+
+UPPER = Row(
+    widths=(8.6, 6.7, 7.7, 7.0, 6.8, 9.8),
+    heights=(10.2, 8.9, 9.9, 8.4, 7.8, 7.2),
+    steps=(0.0, 0.7, 0.1, 0.5, 0.8, 1.0),
+    arch=(28.5, 43.0),
+    edge=4.4,
+    up=1,
+    bright=1.0,
+)
+LOWER = Row(
+    widths=(5.5, 6.0, 6.9, 7.0, 7.0, 10.2),
+    heights=(8.6, 8.8, 9.6, 8.4, 7.8, 7.2),
+    steps=(0.0, 0.0, -0.2, 0.3, 0.5, 0.6),
+    arch=(27.2, 41.0),
+    edge=4.8,
+    up=-1,
+    bright=0.82,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,7 +94,7 @@ class Light:
         """From the tone of the skin and of something white, [2,3] Y, U, V."""
         skin, white = tone.astype(np.float64) - [16, 128, 128]
         # Eyes in shadow or half shut say too little; teeth are hardly ever darker than the skin around them.
-        level = float(np.clip(max(white[0], 1.05 * skin[0]), 40, 205))
+        level = float(np.clip(max(white[0], 1.15 * skin[0]), 40, 205))
         warmth = float(np.clip(np.hypot(*skin[1:]) / 24, 0, 1.2))  # 0 in a picture without colour
         cast = (np.clip(white[1:], -14, 14) * 0.5 + np.clip(skin[1:], -40, 40) * 0.12) * (warmth > 0.1)
 
@@ -91,11 +117,9 @@ class InnerMouth:
         # A wide mouth has a wider row, but teeth vary less than lips do.
         self._mm = (mm * float(np.clip(anatomy.width / (MOUTH_MM * mm), 0.85, 1.15)) ** 0.5, mm)
         x, y = self._grid()
-        upper = _row(x, y, UPPER_WIDTHS_MM, UPPER_HEIGHTS_MM, UPPER_STEPS_MM, UPPER_ARCH_MM, UPPER_EDGE_MM, 1, light)
-        lower = _row(x, y, LOWER_WIDTHS_MM, LOWER_HEIGHTS_MM, LOWER_STEPS_MM, LOWER_ARCH_MM, LOWER_EDGE_MM, -1, light)
-        self._upper, self._lower = self._keep(upper), self._keep(lower)
+        self._upper, self._lower = (self._keep(_teeth(x, y, row, light)) for row in (UPPER, LOWER))
         self._tongue = self._keep(_tongue(x, y, light))
-        self._dark = self._keep(_cavity(x, y, light))[..., :3]
+        self._dark = self._keep(_cavity(x, y, light))
 
     def _grid(self) -> tuple[FloatArray, FloatArray]:
         """Millimetres right of and below the middle, of every drawn pixel."""
@@ -112,39 +136,41 @@ class InnerMouth:
         return np.ascontiguousarray(cv2.resize(drawn, size, interpolation=cv2.INTER_AREA), np.float32)
 
     def draw(
-        self, box: tuple[int, int, int, int], weights: FloatArray, upper: FloatArray, lower: FloatArray
+        self,
+        box: tuple[int, int, int, int],
+        weights: FloatArray,
+        lips: tuple[FloatArray, FloatArray],
+        shift: FloatArray,
     ) -> FloatArray:
         """The inside within `box` (left, top, right, bottom in the patch; inside this mouth's own): [h,w,3] Y, U, V.
 
-        `weights` [16]; `upper` and `lower` [w]: where the lips' edges are in the box's columns, pixels of the patch.
+        `weights` [16]; `lips`: [w] each, where the edges of the upper and the lower lip are in the box's columns;
+        `shift` [2]: how far the mouth is from where it is on average, pixels all.
         """
-        left, top, right, bottom = box
-        view = (slice(top - self.top, bottom - self.top), slice(left - self.left, right - self.left))
-        unit = self._anatomy.unit
-        jaw = float(np.clip(weights[0], -0.2, 1.2)) * self._anatomy.drop
-        raised, out = (float(np.clip(weights[k], 0, 1)) for k in (15, 14))
-        picture = self._dark[view].copy()
-        tongue = self._shifted(self._tongue, box, 0.8 * jaw - (0.085 * raised + 0.075 * out) * unit)
+        unit, drop = self._anatomy.unit, self._anatomy.drop
+        jaw = float(np.clip(weights[JAW_OPEN], -0.2, 1.2)) * drop
+        raised, out = (float(np.clip(weights[k], 0, 1)) for k in (TONGUE_UP, TONGUE_OUT))
+        picture = np.ascontiguousarray(self._seen(self._dark, box, shift, 0)[..., :3])
+        tongue = self._seen(self._tongue, box, shift, 0.8 * jaw - (0.085 * raised + 0.075 * out) * unit)
         _over(picture, tongue)
-        _over(picture, self._shifted(self._lower, box, jaw))
-        if out > 0:
+        _over(picture, self._seen(self._lower, box, shift, jaw))
+        if out > 0:  # the tip comes over the lower teeth
             tongue *= min(1.0, 2 * out)
             _over(picture, tongue)
-        _over(picture, self._upper[view])
-        picture *= _shade(np.arange(top, bottom, dtype=np.float32)[:, None], upper, lower, unit)[..., None]
+        _over(picture, self._seen(self._upper, box, shift, 0))
+        picture *= _shade(np.arange(box[1], box[3], dtype=np.float32)[:, None], *lips, unit)[..., None]
         picture += np.array([16, 128, 128], np.float32)
         return picture
 
-    def _shifted(self, layer: FloatArray, box: tuple[int, int, int, int], down: float) -> FloatArray:
-        """What `box` shows of a layer moved along the face, pixels."""
-        dx, dy = -np.sin(self._anatomy.lean) * down, np.cos(self._anatomy.lean) * down
+    def _seen(self, layer: FloatArray, box: tuple[int, int, int, int], shift: FloatArray, down: float) -> FloatArray:
+        """What `box` shows of a layer that is moved by `shift` and down along the face, pixels."""
+        dx = float(shift[0]) - np.sin(self._anatomy.lean) * down
+        dy = float(shift[1]) + np.cos(self._anatomy.lean) * down
         left, top, right, bottom = box
         matrix = np.array([[1, 0, left - self.left - dx], [0, 1, top - self.top - dy]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        moved = cv2.warpAffine(
-            layer, matrix, (right - left, bottom - top), flags=flags, borderMode=cv2.BORDER_REPLICATE
-        )
-        return np.asarray(moved, np.float32)
+        size = (right - left, bottom - top)
+        return np.asarray(cv2.warpAffine(layer, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
 
 
 def _even(value: float, limit: int) -> int:
@@ -161,7 +187,7 @@ def _shade(y: FloatArray, upper: FloatArray, lower: FloatArray, unit: float) -> 
     """[h,w] 0..1: the lips keep light out, above all the upper one, and all the more the less they are open."""
     below, above = np.maximum(y - upper, 0) / unit, np.maximum(lower - y, 0) / unit
     open_ = np.clip((lower - upper) / (0.16 * unit), 0, 1)
-    shade = (1 - 0.30 * np.exp(-below / 0.02)) * (1 - 0.25 * np.exp(-above / 0.02)) * (0.78 + 0.22 * open_)
+    shade = (1 - 0.26 * np.exp(-below / 0.02)) * (1 - 0.25 * np.exp(-above / 0.02)) * (0.82 + 0.18 * open_)
     return np.asarray(shade, np.float32)
 
 
@@ -170,57 +196,38 @@ def _soft(value: NDArray[Any]) -> FloatArray:
     return np.asarray(t * t * (3 - 2 * t), np.float32)
 
 
-def _boundaries(widths: tuple[float, ...], arch: tuple[float, float]) -> tuple[FloatArray, FloatArray]:
-    """Where crowns end as seen from the front, mm from the midline, and which way their middles face (cosine)."""
+def _boundaries(row: Row) -> tuple[FloatArray, FloatArray]:
+    """Where crowns end as seen from the front, mm from the midline, and how much they face the front (cosine)."""
+    half, depth = row.arch
     t = np.linspace(0, 1.5, 600)
-    x, depth = arch[0] * np.sin(t), arch[1] * (1 - np.cos(t))
-    length = np.concatenate([[0], np.cumsum(np.hypot(np.diff(x), np.diff(depth)))])
-    ends = np.concatenate([[0], np.cumsum(widths)])
+    x = half * np.sin(t)
+    length = np.concatenate([[0], np.cumsum(np.hypot(np.diff(x), np.diff(depth * (1 - np.cos(t)))))])
+    ends = np.concatenate([[0], np.cumsum(row.widths)])
     middle = np.interp((ends[:-1] + ends[1:]) / 2, length, t)
-    normal = np.array([arch[1] * np.sin(middle), arch[0] * np.cos(middle)])
-    facing = normal[1] / np.maximum(np.hypot(*normal), 1e-9)
+    facing = half * np.cos(middle) / np.hypot(depth * np.sin(middle), half * np.cos(middle))
     return np.interp(ends, length, x).astype(np.float32), facing.astype(np.float32)
 
 
-def _row(
-    x: FloatArray,
-    y: FloatArray,
-    widths: tuple[float, ...],
-    heights: tuple[float, ...],
-    steps: tuple[float, ...],
-    arch: tuple[float, float],
-    edge: float,
-    up: int,
-    light: Light,
-) -> FloatArray:
-    """A row of teeth with its gum, [h,w,4]; `up` is 1 for crowns that hang down, -1 for those that stand."""
-    ends, facing = _boundaries(widths, arch)
+def _teeth(x: FloatArray, y: FloatArray, row: Row, light: Light) -> FloatArray:
+    """A row of teeth with its gum, [h,w,4]."""
+    ends, facing = _boundaries(row)
     side = np.abs(x)
-    k = np.clip(np.searchsorted(ends, side, "right") - 1, 0, len(widths) - 1)
+    k = np.clip(np.searchsorted(ends, side, "right") - 1, 0, len(row.widths) - 1)
     across = np.clip((side - ends[k]) / np.maximum(ends[k + 1] - ends[k], 1e-3), 0, 1) * 2 - 1  # -1..1 over a crown
-    step, height = np.array(steps, np.float32)[k], np.array(heights, np.float32)[k]
-    # 0 at the edge, growing towards the root.
-    root = up * (edge - y) - step - 0.5 * np.abs(across) ** 3 - 0.002 * side**2
-    blur = 0.35
-    crown = _soft(root / blur) * _soft((height - 2.2 * across**4 - root) / 0.8)
-    narrow = 1 - np.clip(0.06 + 0.10 * np.clip(1 - root / 2.5, 0, 1), 0, 1)
-    gaps = _soft((narrow - np.abs(across)) / 0.16 + 0.75)
-    lit = facing[k] ** 0.9 * np.exp(-((side / 27.0) ** 4))
-    lit = (
-        (0.42 + 0.58 * lit)
-        * (1 - 0.16 * across**2)
-        * (0.93 + 0.07 * _soft(root / 2.0))
-        * (1 - 0.10 * _soft((root - 4) / 6))
-    )
+    step, height = np.array(row.steps, np.float32)[k], np.array(row.heights, np.float32)[k]
+    # mm from the edge towards the root; edges are round, and the whole row rises towards its ends.
+    root = row.up * (row.edge - y) - step - 0.5 * np.abs(across) ** 3 - 0.002 * side**2
     present = _soft((ends[-1] - side) / 2)
-    gum = _soft((root - 0.5 * height) / 1.0) * present
+    crown = _soft(root / 0.35) * _soft((height - 2.2 * across**4 - root) / 0.8) * present
+    gum = _soft((root - 0.5 * height) / 1.0) * present * (1 - crown)
+    # Crowns stand apart most at their edges.
+    between = _soft((1 - 0.06 - 0.10 * np.clip(1 - root / 2.5, 0, 1) - np.abs(across)) / 0.16 + 0.75)
+    lit = 0.42 + 0.58 * facing[k] ** 0.9 * np.exp(-((side / 27.0) ** 4))
+    lit *= (1 - 0.16 * across**2) * (0.93 + 0.07 * _soft(root / 2.0)) * (1 - 0.10 * _soft((root - 4) / 6))
+    lit *= (0.70 + 0.30 * between) * row.bright
     gum_lit = (0.35 + 0.65 * facing[k]) * (1 - 0.25 * _soft((root - height) / 8))
-    tooth = crown * present
-    colour = (light.gum * (gum_lit * gum * (1 - tooth))[..., None]) + light.tooth * (
-        tooth * lit * (0.70 + 0.30 * gaps) * (0.82 if up < 0 else 1.0)
-    )[..., None]
-    opacity = tooth + gum * (1 - tooth)
-    return np.concatenate([colour, opacity[..., None]], -1).astype(np.float32)
+    colour = light.gum * (gum_lit * gum)[..., None] + light.tooth * (crown * lit)[..., None]
+    return np.concatenate([colour, (crown + gum)[..., None]], -1).astype(np.float32)
 
 
 def _tongue(x: FloatArray, y: FloatArray, light: Light) -> FloatArray:

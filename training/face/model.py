@@ -1,8 +1,8 @@
 """Makes `avatarbuild/face_model.npz` from the avatar kit: where the mesh's points lie on a head, and what moves them.
 
-The kit knows the head's vertices in every expression, and has pictures of 15 visemes. The product's own face finder looks
-at the pictures; each of its points is then tied to the place on the head's surface that stays closest to it in all of
-them. What a mouth channel does to that place is what it does to the point.
+The kit knows the head's vertices in every expression, and has pictures of 15 visemes. The product's own face finder
+looks at the pictures; each of its points is then tied to the place on the head's surface that stays closest to it in
+all of them. What a mouth channel does to that place is what it does to the point.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Head:
         return np.asarray(self._model.pose(self._vis.units(units), rotation, shift)[0])
 
     def tie(self, seen: list[Array], names: list[str]) -> tuple[Array, Array]:
-        """Quads [478,4] and weights [478,4] of the places nearest to the meshes `seen` [478,2] in the visemes `names`."""
+        """Quads [478,4] and weights [478,4] of the places nearest to the meshes `seen` [478,2] of the visemes."""
         grid = (np.arange(FINE) + 0.5) / FINE
         a, b = (g.ravel() for g in np.meshgrid(grid, grid))
         share = np.stack([(1 - a) * (1 - b), a * (1 - b), a * b, (1 - a) * b], 1)
