@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from avatar import ID_PATTERN, AvatarInfo, LocalName
+from avatarbuild.ahead import ahead
 from avatarbuild.detector import Rgb
 from avatarbuild.encode import IDLE_CRF, PREVIEW_CRF, VideoWriter, read_video
 from avatarbuild.lite import prepare_lite
@@ -152,7 +153,7 @@ class Assembler:
         """Decode, follow the face, write the idle loop."""
         tracker = Tracker(self._name, self._options.track)
         with VideoWriter(self._to / IDLE, source.width, source.height, crf=IDLE_CRF) as idle:
-            for picture in source.pictures():
+            for picture in ahead(source.pictures()):
                 tracker.add(picture)
                 idle.add(picture)
                 self._progress(Progress("decode", idle.count, max(source.expected, idle.count + 1)))
@@ -187,7 +188,7 @@ class Assembler:
     # ---- later readings
 
     def _pictures(self) -> Iterator[Rgb]:
-        return read_video(self._to / IDLE)
+        return ahead(read_video(self._to / IDLE))
 
     def _preview(
         self, track: Track | None, count: int, size: tuple[int, int], placer: Callable[[], Placer]

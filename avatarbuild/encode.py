@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -24,7 +25,10 @@ SMPTE170M = 6
 
 
 class VideoWriter:
-    """An .mp4 that grows picture by picture; as a context manager it is completed where the block ends well."""
+    """An .mp4 that grows picture by picture; as a context manager it is completed where the block ends well.
+
+    Pictures are coded on a thread of its own, which ends with the block.
+    """
 
     def __init__(self, path: Path, width: int, height: int, *, crf: int, preset: str = "veryfast") -> None:
         self._container = av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"})
@@ -41,6 +45,8 @@ class VideoWriter:
             self._container.close()
             raise
         self._stream = stream
+        self._thread = ThreadPoolExecutor(1, "encoder")
+        self._coding: Future[None] | None = None
         self.count = 0
 
     def __enter__(self) -> Self:
@@ -50,19 +56,29 @@ class VideoWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            self._thread.shutdown()
             if error is None:
+                self._wait()
                 self._container.mux(self._stream.encode(None))
         finally:
             self._container.close()
 
     def add(self, picture: Rgb) -> None:
-        """Take the next picture, uint8 [H,W,3]."""
+        """Take the next picture, uint8 [H,W,3], not to be changed from then on."""
+        self._wait()
+        self._coding = self._thread.submit(self._code, picture, self.count)
+        self.count += 1
+
+    def _wait(self) -> None:
+        if self._coding is not None:
+            self._coding.result()
+
+    def _code(self, picture: Rgb, number: int) -> None:
         frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU601, dst_color_range=ColorRange.MPEG, threads=THREADS
         )
-        frame.pts, frame.time_base = self.count, Fraction(1, FPS)
+        frame.pts, frame.time_base = number, Fraction(1, FPS)
         self._container.mux(self._stream.encode(frame))
-        self.count += 1
 
 
 def read_video(path: Path) -> Iterator[Rgb]:
