@@ -115,6 +115,11 @@ class Scheduler:
             self.capacity.warmed_up(pace)
         return pace
 
+    def why_not(self) -> str | None:
+        """None while the engine draws, else what is the matter with it; for `/readyz`."""
+        ask: Callable[[], str | None] | None = getattr(self.engine, "why_not", None)
+        return None if ask is None else ask()
+
     def add(self, client: Client) -> None:
         """Serve this session."""
         with self._work:

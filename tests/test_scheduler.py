@@ -259,6 +259,13 @@ def test_sessions_that_are_silent_make_room_for_more() -> None:
     assert exceeded(15, 0.5, 12) < OVERLOAD_SHARE < exceeded(18, 0.5, 12)
 
 
+def test_an_engine_in_trouble_is_not_ready() -> None:
+    engine = FakeEngine()
+    assert Scheduler(engine).why_not() is None
+    engine.why_not = lambda: "its process died"  # type: ignore[attr-defined]
+    assert Scheduler(engine).why_not() == "its process died"
+
+
 def test_who_speaks_is_seen_from_what_is_drawn() -> None:
     now = [10.0]
     scheduler = Scheduler(FakeEngine(), clock=lambda: now[0])
