@@ -128,6 +128,20 @@ def test_batches_in_flight_at_once_do_not_mix(shared: RemoteEngine, avatars: tup
     assert not wrong
 
 
+def test_an_engine_that_takes_two_batches_at_once_is_given_them(
+    make: Callable[..., RemoteEngine], avatars: tuple[Avatar, Avatar]
+) -> None:
+    engine = make(lanes=2)
+    engine.prepare(avatars[0])
+    drawn: list[Any] = []
+    threads = [threading.Thread(target=lambda: drawn.extend(engine.render([request(avatars[0])]))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(drawn) == 2 and all(picture is not None for picture in drawn)
+
+
 def test_what_the_engine_says_of_itself_arrives(shared: RemoteEngine, avatars: tuple[Avatar, Avatar]) -> None:
     facts = shared.describe()
     assert facts["engine"] == "painter" and set(facts["prepared"]) == {"dot", "wide"}

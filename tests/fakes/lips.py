@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,17 +35,26 @@ class Painter:
         batch_ms: what a batch takes.
         refusal: message with which the constructor refuses.
         missing: the constructor dies when this file exists.
+        lanes: each batch waits until so many are being drawn at once.
     """
 
     def __init__(
-        self, max_batch: int = 4, mark: int = 0, batch_ms: float = 0.0, refusal: str = "", missing: str = ""
+        self,
+        max_batch: int = 4,
+        mark: int = 0,
+        batch_ms: float = 0.0,
+        refusal: str = "",
+        missing: str = "",
+        lanes: int = 1,
     ) -> None:
         if refusal:
             raise Unprocessable(refusal)
         if missing and Path(missing).exists():
             os._exit(3)
         self.max_batch = max_batch
+        self.lanes = lanes
         self._mark = mark
+        self._meeting = threading.Barrier(lanes, timeout=30)
         self._batch_s = batch_ms / 1000
         self._prepared: list[str] = []
         self._warmed = 0
@@ -72,6 +82,7 @@ class Painter:
                     time.sleep(DAWDLE_S)
                 case x if x == FAIL:
                     raise RuntimeError("scripted failure")
+        self._meeting.wait()
         if self._batch_s:
             time.sleep(self._batch_s)
         return [self._picture(request, requests) for request in requests]
