@@ -33,6 +33,7 @@ START_UNITS_MAX = 4  # most units to wait for before speech starts
 BLEND_IN = 1 / 3  # share of the drawn mouth added per unit: in over 3 units, 120 ms
 BLEND_OUT = 1 / 4  # out over 4 units once the mouth is closed, or a pause is one
 BLEND_OUT_INTERRUPTED = 1 / 3  # and over 3 after an interruption
+BLEND_LEAST = 1 / 256  # less than this of a mouth cannot be seen
 TAIL_UNITS = 2  # units after the last speech in which the drawn mouth closes before it is blended out
 LEAD_FRAMES = 2 * SPEECH_FRAMES_PER_UNIT  # the fade in begins so long before the voice, to be complete when it sounds
 
@@ -104,7 +105,7 @@ class Timeline:
     def advance(self, latency_s: float) -> bool:
         """Plan the units that need no drawing; True when the next one does and should be drawn now."""
         while self.wants():
-            if self._blend > self._blend_out or self._tail > 0 or (self.asr.ready and self._voice_near()):
+            if self._blend > self._blend_out + BLEND_LEAST or self._tail > 0 or (self.asr.ready and self._voice_near()):
                 return True
             self._blend = 0.0
             if self.asr.ready:

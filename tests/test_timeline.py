@@ -169,6 +169,21 @@ def test_a_unit_that_needs_no_drawing_waits_for_those_before_it() -> None:
     assert len(played) == 2 * UNITS_AHEAD_MAX
 
 
+def test_an_interrupted_mouth_is_drawn_only_while_it_can_be_seen() -> None:
+    stage = Stage()
+    for frame in frames((VOICE, 40)):
+        stage.timeline.put(frame)
+    while not stage.blends or stage.blends[-1] < 1:
+        stage.tick()
+    requests = stage.requests
+    stage.timeline.interrupt(1)
+    stage.drawing.clear()
+    for _ in range(6):
+        stage.tick()
+    assert [round(100 * blend) for blend in stage.blends[-6:]] == [67, 33, 0, 0, 0, 0]
+    assert stage.requests == requests + 2
+
+
 def test_interrupting_a_pause_asks_for_no_picture() -> None:
     stage = Stage()
     for frame in frames((VOICE, 20), (PAUSE, 80)):
