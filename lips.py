@@ -16,7 +16,6 @@ from errors import Unavailable
 from manifest import MODELS
 from ttsreal import BaseTTS
 
-
 MUSETALK_PACKAGES = ("torch", "diffusers", "whisper")
 """What only `make musetalk` installs."""
 
