@@ -60,9 +60,13 @@ class Child:
         self._lock = threading.Lock()
         self._over = False
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._connection = Connection(ours.detach())
-            self._process = self._spawn([theirs.fileno(), *(slot.fd for slot in self._slots)])
+        self._connection = Connection(ours.detach())
+        try:
+            with theirs:
+                self._process = self._spawn([theirs.fileno(), *(slot.fd for slot in self._slots)])
+        except OSError:
+            self._free_shared()
+            raise
         level = logging.getLogger().getEffectiveLevel()
         self._say({"engine": engine, "kwargs": kwargs, "log_level": level})
 
@@ -193,13 +197,17 @@ class Child:
             self._over = True
             asked = list(self._asked.values())
             self._asked.clear()
-            self._connection.close()
         for future in asked:
             future.set_exception(EngineError(self._name, f"its process {self.cause()}"))
         numbers = [self._free.get() for _ in self._slots]  # whoever still copies pictures out of one finishes first
+        self._free_shared()
         for number in numbers:
-            self._slots[number].close()
             self._free.put(number)
+
+    def _free_shared(self) -> None:
+        self._connection.close()
+        for slot in self._slots:
+            slot.close()
 
     def cause(self) -> str:
         """How it ended, in words that follow `its process`."""

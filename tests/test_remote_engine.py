@@ -329,6 +329,14 @@ def _open(fd: str) -> bool:
     return os.path.lexists(f"/proc/self/fd/{fd}")
 
 
+def test_a_process_that_cannot_be_started_leaves_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with pytest.raises(EngineError, match="its process cannot be started: .*No such file"):
+        RemoteEngine(PAINTER).start()
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
 def test_closing_in_mid_batch_ends_it(make: Callable[..., RemoteEngine], avatars: tuple[Avatar, Avatar]) -> None:
     engine = make(batch_ms=50)
     engine.prepare(avatars[0])
