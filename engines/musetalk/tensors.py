@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import struct
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -129,7 +130,9 @@ def _pickled(path: Path, command: str) -> Any:
     if cut:
         raise Unprocessable(f"{path} is cut short: it ends after {size}, without its directory; {command}")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of an unusual pickle: it is read or refused either way
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
         reason = "it asks to run code, which is refused" if "weights_only" in str(error) and is_zip else "no checkpoint"
         raise Unprocessable(f"{path} ({size}): {reason}: {_first_line(error)}; {command}") from error
