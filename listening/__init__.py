@@ -1,0 +1,1 @@
+"""The microphone's side of a conversation: sound in, turns and words out."""
