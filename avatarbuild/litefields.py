@@ -22,7 +22,7 @@ SMILE = 4
 """The channel mouthSmile."""
 NEUTRAL_WIDTH = 0.60
 """Of a mouth that does not smile, over the distance between the outer eye corners."""
-SMILE_MAX = 0.2
+SMILE_MAX = 0.1
 NEAR_UNITS = (0.03, 0.10)
 """Up to how far from that line they do, and within what distance that ends."""
 CALM_UNITS = (0.04, 0.12, 0.12)

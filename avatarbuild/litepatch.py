@@ -96,7 +96,8 @@ def find_patch(track: Track, model: FaceModel) -> Patch:
     left, top, right, bottom = _bounds(Rest(points, view, np.zeros((2, 11, 2))))
     shrink = max((right - left) / MAX_WIDTH, (bottom - top) / MAX_HEIGHT, 1.0)
     width, height = (_side(length / shrink) for length in (right - left, bottom - top))
-    origin = np.floor([(left + right - width * shrink) / 2, (top + bottom - height * shrink) / 2])
+    # Even, so that chroma samples fall on chroma samples too.
+    origin = 2 * np.floor([(left + right - width * shrink) / 4, (top + bottom - height * shrink) / 4])
     if shrink > 1 or abs(roll) > LEVEL_DEGREES:
         origin += (shrink - 1) / 2  # the middle of a pixel that covers several
     canonical = np.column_stack([upright.T * shrink, upright.T @ origin])

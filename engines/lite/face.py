@@ -157,8 +157,8 @@ class FaceMouth:
         above, below = (self._sources(field, shift, affine) for field in fields)
         # Nothing of one lip may be seen beyond its own edge: past it the edge itself is looked at.
         down = affine[:, 1]
-        above[first:last] -= np.maximum(rows[first:last] - edges[0], 0)[..., None] * down
-        below[first:last] += np.maximum(edges[1] - rows[first:last], 0)[..., None] * down
+        above[first:last] -= np.maximum(rows[first:last] - edges[0] - SEAM_PX, 0)[..., None] * down
+        below[first:last] += np.maximum(edges[1] - rows[first:last] - SEAM_PX, 0)[..., None] * down
         share = np.clip((rows[first:last] - middle) / (2 * SEAM_PX) + 0.5, 0, 1).astype(np.float32)
         height, width = self._avatar.height, self._avatar.width
         picture = self._avatar.frame(stored)
