@@ -19,8 +19,8 @@ MIN_LEFT_FRAMES = 100
 MIN_RIGHT_FRAMES = 6
 """120 ms: a video frame hears 80 ms beyond its end, and the convolutions and the spectrum 13 ms beyond that."""
 STEP_FRAMES = 8
-MAX_WINDOW_FRAMES = 1500
-"""30 s, the most that Whisper hears at once."""
+MAX_WINDOW_FRAMES = 1495
+"""29.9 s: Whisper hears 30 s at once, and a little silence stands behind a window."""
 
 
 class MuseASR(BaseASR):

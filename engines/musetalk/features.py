@@ -7,6 +7,7 @@ it, each in 5 states: token = row * 5 + state (MuseTalk, `get_whisper_chunk`, wh
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from engines.musetalk.whisper import (
     MEL_FRAMES_PER_ROW,
+    QUIETEST,
     SAMPLES_PER_ROW,
     SEGMENT_ROWS,
     SpeechEncoder,
@@ -33,8 +35,13 @@ SEGMENT_SAMPLES = SEGMENT_ROWS * SAMPLES_PER_ROW
 LOUDEST_SPEECH = 1.3
 """The loudest log10 mel value of speech at full level: 1.1 to 1.5 in clips of 20 s of the project's voices. A window
 without its own loud part is held to the range under this one, as it would be with more of the speech around it."""
-_STFT_REACH = 400
-"""Samples behind a window that are taken as silence, so that its last frames are not of mirrored sound."""
+SILENT_ROWS = 5
+"""Rows of silence that are encoded behind a window: with 100 ms its last rows are nearest to what they are with more
+sound behind them. None, 20 ms, 200 ms, 1 s and mirrored sound leave state 1 or state 4 further off."""
+MEMORY_EVERY = 16
+"""Of the silence up to 30 s one row in so many is attended to, with the weight of all: as good as every row."""
+TOLERANCE = (0.02, 0.2, 0.3, 0.6, 0.5)
+"""Most that the tokens of a window with 2 s of context and 120 ms of look-ahead are off, by state; see `Hearing`."""
 
 Pcm = NDArray[np.float32]
 Edges = Literal["zeros", "repeated"]
@@ -52,6 +59,14 @@ def token_positions(count: int, width: int) -> torch.Tensor:
 
 class Hearing:
     """Sound to tokens. Thread-safe: it keeps nothing between calls.
+
+    `whole_file_tokens` are what MuseTalk computes. `tokens` come as near as a window can: it is heard as a recording
+    that begins where the window begins and is silent behind it. That silence is encoded once and for all; of the sound
+    that would follow nothing is known but the look-ahead, and nearly all of the error is from this. With 2 s of context
+    and 120 ms of look-ahead the tokens are within TOLERANCE (relative error of each state over all tokens) of those of
+    the recording that begins with the window. The place of speech in a recording changes MuseTalk's own tokens by more
+    (0.8 of the last state after 2 s of silence), and a reader of the mouth fitted to whole recordings reads windows as
+    well as those (`python -m benchmarks.hearing --reader`).
 
     Args:
         weights: directory that holds Whisper's weights (`load_encoder`), or an encoder that is there already.
@@ -78,33 +93,33 @@ class Hearing:
         self._positions = token_positions(self.token_count, self.encoder.width).to(self.encoder.device)
         if not positions:
             self._positions = torch.zeros_like(self._positions)
+        silence = torch.full((1, self.encoder.mels, MEL_FRAMES_PER_ROW * self.encoder.max_rows), math.log10(QUIETEST))
+        loudest = torch.tensor([LOUDEST_SPEECH])
+        self._silence = self.encoder.memory(silence.to(self.encoder.device), loudest, MEMORY_EVERY)
 
     @torch.inference_mode()
-    def tokens(
-        self, pcm: Pcm, left_frames: int, offsets: Sequence[int], starts: Sequence[int] | None = None
-    ) -> torch.Tensor:
+    def tokens(self, pcm: Pcm, left_frames: int, offsets: Sequence[int]) -> torch.Tensor:
         """Tokens of one video frame out of each window: [B, samples] gives [B, token_count, width].
 
         Equal windows are encoded once, all others in one batch.
 
         Args:
-            pcm: windows at 16 kHz of one length, a whole number of speech frames of 20 ms, at most 30 s.
+            pcm: windows at 16 kHz of one length, a whole number of speech frames of 20 ms.
             left_frames: speech frames before the step's first video frame.
             offsets: [B] which video frame of the step; 4 speech frames must follow it.
-            starts: [B] the row of a 30 s segment at which each window stands; its beginning when not given.
 
         Raises:
-            ValueError: a video frame's rows are not all in the window, or the shapes do not fit.
+            ValueError: a video frame's rows are not all in the window, the shapes do not fit, or the window and
+                SILENT_ROWS are longer than 30 s.
         """
         rows = _rows_of(pcm, left_frames, offsets)
-        distinct, which = distinct_windows(pcm, starts)
+        distinct, which = distinct_windows(pcm)
         first, last = int(rows.min()), int(rows.max()) + 1
-        windows = torch.from_numpy(pcm[distinct])
-        log_mel = self.encoder.log_mel(F.pad(windows, (0, _STFT_REACH)))
-        log_mel = log_mel[..., : pcm.shape[1] // SAMPLES_PER_ROW * MEL_FRAMES_PER_ROW]
+        windows = F.pad(torch.from_numpy(pcm[distinct]), (0, SILENT_ROWS * SAMPLES_PER_ROW))
+        log_mel = self.encoder.log_mel(windows)
         loudest = log_mel.amax((1, 2)).clamp(min=LOUDEST_SPEECH)
-        places = None if starts is None else torch.tensor([starts[i] for i in distinct])
-        states = self.encoder.states(log_mel, loudest, starts=places, rows=slice(first, last))
+        memory = self._silence.behind(windows.shape[1] // SAMPLES_PER_ROW)
+        states = self.encoder.states(log_mel, loudest, rows=slice(first, last), memory=memory)
         mine = torch.from_numpy(rows - first).to(states.device)
         return self._as_tokens(states[torch.tensor(which, device=states.device)[:, None], mine])
 
@@ -142,17 +157,17 @@ class Hearing:
         return (states.flatten(1, 2) + self._positions).to(self.encoder.dtype)
 
 
-def distinct_windows(pcm: Pcm, starts: Sequence[int] | None = None) -> tuple[list[int], list[int]]:
-    """Which windows of `pcm` [B, samples] differ (with their `starts`), and for each the place of its like among them.
+def distinct_windows(pcm: Pcm) -> tuple[list[int], list[int]]:
+    """Which windows of `pcm` [B, samples] differ, and for each the place of its like among those.
 
     Requests of one step bring the same window; comparing it costs less than a hundredth of encoding it.
     """
     distinct: list[int] = []
     which: list[int] = []
-    by_sample: dict[tuple[bytes, int], list[int]] = {}
+    by_sample: dict[bytes, list[int]] = {}
     for i, window in enumerate(pcm):
         # A few samples tell most windows apart; only where they agree all are compared.
-        alike = by_sample.setdefault((window[:: SAMPLES_PER_ROW // 2].tobytes(), starts[i] if starts else 0), [])
+        alike = by_sample.setdefault(window[:: SAMPLES_PER_ROW // 2].tobytes(), [])
         place = next((k for k in alike if np.array_equal(pcm[distinct[k]], window)), None)
         if place is None:
             place = len(distinct)
@@ -164,10 +179,9 @@ def distinct_windows(pcm: Pcm, starts: Sequence[int] | None = None) -> tuple[lis
 
 def _rows_of(pcm: Pcm, left_frames: int, offsets: Sequence[int]) -> NDArray[np.int64]:
     """[B, ROWS] which rows of its window each video frame hears."""
-    if pcm.ndim != 2 or not len(pcm) or pcm.shape[1] % SAMPLES_PER_ROW or pcm.shape[1] > SEGMENT_SAMPLES:
-        raise ValueError(
-            f"windows: shape is {list(pcm.shape)}, must be [B, n * {SAMPLES_PER_ROW}] with n at most {SEGMENT_ROWS}"
-        )
+    most = SEGMENT_ROWS - SILENT_ROWS
+    if pcm.ndim != 2 or not len(pcm) or pcm.shape[1] % SAMPLES_PER_ROW or pcm.shape[1] > most * SAMPLES_PER_ROW:
+        raise ValueError(f"windows: shape is {list(pcm.shape)}, must be [B, n * {SAMPLES_PER_ROW}], n at most {most}")
     if len(offsets) != len(pcm):
         raise ValueError(f"offsets: {len(offsets)} for {len(pcm)} windows")
     rows = left_frames + ROWS_PER_FRAME * np.asarray(offsets)[:, None] - ROWS_BEFORE + np.arange(ROWS)

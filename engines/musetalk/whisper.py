@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import torch
@@ -74,6 +75,26 @@ TINY = Size()
 """Whisper-tiny, the one that MuseTalk was trained with."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Memory:
+    """What the layers attend to in sound that need not be encoded again."""
+
+    keys: tuple[torch.Tensor, ...]
+    """For each layer [1, heads, rows kept, width / heads]."""
+    values: tuple[torch.Tensor, ...]
+    every: int
+    """Each row kept stands for so many of the segment: row k for those from `every` * k on."""
+
+    def behind(self, row: int) -> Memory:
+        """The part of it from a row of the segment on."""
+        first = -(-row // self.every)
+        return Memory(
+            tuple(key[:, :, first:] for key in self.keys),
+            tuple(value[:, :, first:] for value in self.values),
+            self.every,
+        )
+
+
 class SpeechEncoder:
     """Hidden states of sound. Thread-safe: it keeps nothing between calls.
 
@@ -92,10 +113,11 @@ class SpeechEncoder:
         for module in self._network.modules():
             if isinstance(module, Linear | Conv1d):
                 module.to(dtype)
+        self.mels: int = network.conv1.in_channels
         self.layers = len(network.blocks)
         self.width: int = network.positional_embedding.shape[1]
         self.max_rows: int = network.positional_embedding.shape[0]
-        self._filters = mel_filters(self.device, network.conv1.in_channels)
+        self._filters = mel_filters(self.device, self.mels)
         self._taper = torch.hann_window(N_FFT, device=self.device)
 
     @torch.inference_mode()
@@ -114,8 +136,8 @@ class SpeechEncoder:
         log_mel: torch.Tensor,
         loudest: torch.Tensor,
         *,
-        starts: torch.Tensor | None = None,
         rows: slice = slice(None),
+        memory: Memory | None = None,
     ) -> torch.Tensor:
         """All hidden states: [B, mels, 2 T] gives [B, T (or `rows` of them), layers + 1, width].
 
@@ -125,30 +147,40 @@ class SpeechEncoder:
         Args:
             log_mel: what `log_mel` gave.
             loudest: [B] the mel value from which RANGE is counted down.
-            starts: [B] the place of each first row in the segment of 30 s; 0 when not given.
             rows: which rows are wanted; all are heard.
+            memory: other sound that is heard too.
 
         Raises:
-            ValueError: rows would stand beyond the end of the segment.
+            ValueError: more than the segment of 30 s.
         """
+        x = self._first_state(log_mel, loudest)
+        states = [x[:, rows]]
+        last = self.layers - 1
+        for number, block in enumerate(self._network.blocks):
+            x = _through(block, x, rows if number == last else slice(None), memory, number)
+            states.append(self._network.ln_post(x) if number == last else x[:, rows])
+        return torch.stack(states, dim=2)
+
+    @torch.inference_mode()
+    def memory(self, log_mel: torch.Tensor, loudest: torch.Tensor, every: int = 1) -> Memory:
+        """What sound [1, mels, 2 T] leaves to attend to, by every `every`th row. ValueError as `states`."""
+        x = self._first_state(log_mel, loudest)
+        keys, values = [], []
+        for number, block in enumerate(self._network.blocks):
+            heard = block.attn_ln(x)[:, ::every]
+            keys.append(_by_head(block, block.attn.key(heard)))
+            values.append(_by_head(block, block.attn.value(heard)))
+            x = _through(block, x, slice(None), None, number)
+        return Memory(tuple(keys), tuple(values), every)
+
+    def _first_state(self, log_mel: torch.Tensor, loudest: torch.Tensor) -> torch.Tensor:
         x = (torch.maximum(log_mel, loudest.to(log_mel)[:, None, None] - RANGE) + 4) / 4
         x = F.gelu(self._network.conv1(x.to(self.dtype)))
         x = F.gelu(self._network.conv2(x)).transpose(1, 2)
-        x = (x + self._positions(x.shape[1], starts)).to(self.dtype)
-        states = [x[:, rows]]
-        for block in self._network.blocks[:-1]:
-            x = _through(block, x, slice(None))
-            states.append(x[:, rows])
-        x = _through(self._network.blocks[-1], x, rows)
-        return torch.stack([*states, self._network.ln_post(x)], dim=2)
-
-    def _positions(self, count: int, starts: torch.Tensor | None) -> torch.Tensor:
-        table: torch.Tensor = self._network.positional_embedding
-        if count + (0 if starts is None else int(starts.max())) > len(table):
-            raise ValueError(f"{count} rows from {starts} on: a segment ends after {len(table)} rows")
-        if starts is None:
-            return table[:count]
-        return table[starts.to(self.device)[:, None] + torch.arange(count, device=self.device)]
+        if x.shape[1] > self.max_rows:
+            raise ValueError(f"{x.shape[1]} rows: a segment ends after {self.max_rows}")
+        placed: torch.Tensor = (x + self._network.positional_embedding[: x.shape[1]]).to(self.dtype)
+        return placed
 
 
 def load_encoder(
@@ -230,16 +262,26 @@ def _check_heads(path: Path, found: int, size: Size) -> None:
         raise Unprocessable(f"{path} is of another model: {found} heads, must be {size.heads}; to get it: {PULL}")
 
 
-def _through(block: ResidualAttentionBlock, x: torch.Tensor, rows: slice) -> torch.Tensor:
-    """One layer; only for `rows`, which still attend to all."""
+def _through(
+    block: ResidualAttentionBlock, x: torch.Tensor, rows: slice, memory: Memory | None, number: int
+) -> torch.Tensor:
+    """One layer; only for `rows`, which still attend to all and to what is remembered."""
     mine = x[:, rows]
-    attention, heads = block.attn, block.attn.n_head
     heard = block.attn_ln(x)
-    query, key, value = (
-        part.unflatten(-1, (heads, -1)).transpose(1, 2)
-        for part in (attention.query(heard[:, rows]), attention.key(heard), attention.value(heard))
-    )
-    seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-    mine = mine + attention.out(seen)
+    query = _by_head(block, block.attn.query(heard[:, rows]))
+    key, value = (_by_head(block, part) for part in (block.attn.key(heard), block.attn.value(heard)))
+    bias = None
+    if memory is not None:
+        bias = query.new_zeros(1, 1, 1, x.shape[1] + memory.keys[number].shape[2])
+        bias[..., x.shape[1] :] = math.log(memory.every)  # as heavy as all the rows that one stands for
+        key = torch.cat([key, memory.keys[number].expand(len(x), -1, -1, -1)], dim=2)
+        value = torch.cat([value, memory.values[number].expand(len(x), -1, -1, -1)], dim=2)
+    seen = F.scaled_dot_product_attention(query, key, value, attn_mask=bias).transpose(1, 2).flatten(2)
+    mine = mine + block.attn.out(seen)
     result: torch.Tensor = mine + block.mlp(block.mlp_ln(mine))
     return result
+
+
+def _by_head(block: ResidualAttentionBlock, x: torch.Tensor) -> torch.Tensor:
+    """[B, T, width] as [B, heads, T, width / heads]."""
+    return x.unflatten(-1, (block.attn.n_head, -1)).transpose(1, 2)
