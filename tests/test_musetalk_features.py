@@ -404,6 +404,24 @@ def test_windows_that_do_not_hold_the_rows_are_refused(samples: int, left: int, 
         Hearing(random_encoder()).tokens(np.zeros((1, samples), np.float32), left, offsets)
 
 
+def test_tokens_at_half_precision_are_near_those_at_full() -> None:
+    windows = windows_of(babble(3), LEFT, [20, 40])
+    full = Hearing(random_encoder()).tokens(windows, LEFT, [0, 3])
+    half = Hearing(random_encoder(dtype=torch.bfloat16)).tokens(windows, LEFT, [0, 3])
+    assert full.dtype == torch.float32 and half.dtype == torch.bfloat16
+    assert error_of(half, full) < 0.02
+
+
+def test_tokens_can_be_trained_on_and_sound_may_be_read_only() -> None:
+    pcm = babble(2.64)
+    pcm.setflags(write=False)
+    hearing = Hearing(random_encoder())
+    layer = torch.nn.Linear(32, 1)
+    for tokens in (hearing.whole_file_tokens(pcm), hearing.tokens(pcm[None], LEFT, [0])):
+        layer(tokens).sum().backward()
+    assert layer.weight.grad.abs().sum() > 0
+
+
 def test_ten_rows_are_enough() -> None:
     assert Hearing(random_encoder()).tokens(np.zeros((1, 3200), np.float32), ROWS_BEFORE, [0]).shape == (1, 50, 32)
 

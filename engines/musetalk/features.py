@@ -97,7 +97,7 @@ class Hearing:
         loudest = torch.tensor([LOUDEST_SPEECH])
         self._silence = self.encoder.memory(silence.to(self.encoder.device), loudest, MEMORY_EVERY)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def tokens(self, pcm: Pcm, left_frames: int, offsets: Sequence[int]) -> torch.Tensor:
         """Tokens of one video frame out of each window: [B, samples] gives [B, token_count, width].
 
@@ -123,7 +123,7 @@ class Hearing:
         mine = torch.from_numpy(rows - first).to(states.device)
         return self._as_tokens(states[torch.tensor(which, device=states.device)[:, None], mine])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def whole_file_tokens(self, pcm: Pcm, edges: Edges = "zeros") -> torch.Tensor:
         """Tokens of every video frame of a recording, as MuseTalk computes them offline: [frames, token_count, width].
 
@@ -148,7 +148,7 @@ class Hearing:
 
     def _segment(self, pcm: Pcm) -> torch.Tensor:
         """All states of up to 30 s, filled up with silence: [SEGMENT_ROWS, layers + 1, width]."""
-        filled = F.pad(torch.from_numpy(pcm), (0, SEGMENT_SAMPLES - len(pcm)))
+        filled = torch.from_numpy(np.pad(pcm, (0, SEGMENT_SAMPLES - len(pcm))))
         log_mel = self.encoder.log_mel(filled[None])
         return self.encoder.states(log_mel, log_mel.amax((1, 2)))[0]
 

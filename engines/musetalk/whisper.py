@@ -120,7 +120,7 @@ class SpeechEncoder:
         self._filters = mel_filters(self.device, self.mels)
         self._taper = torch.hann_window(N_FFT, device=self.device)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def log_mel(self, pcm: torch.Tensor) -> torch.Tensor:
         """log10 of mel power: [B, samples] at 16 kHz gives float32 [B, mels, samples // 160], not yet normalised.
 
@@ -130,7 +130,7 @@ class SpeechEncoder:
         spectrum = torch.stft(pcm, N_FFT, HOP_LENGTH, window=self._taper, return_complex=True)[..., :-1]
         return torch.clamp(self._filters @ spectrum.abs() ** 2, min=QUIETEST).log10()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def states(
         self,
         log_mel: torch.Tensor,
@@ -161,7 +161,7 @@ class SpeechEncoder:
             states.append(self._network.ln_post(x) if number == last else x[:, rows])
         return torch.stack(states, dim=2)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def memory(self, log_mel: torch.Tensor, loudest: torch.Tensor, every: int = 1) -> Memory:
         """What sound [1, mels, 2 T] leaves to attend to, by every `every`th row. ValueError as `states`."""
         x = self._first_state(log_mel, loudest)
