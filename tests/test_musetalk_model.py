@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -335,3 +336,22 @@ def test_the_networks_can_be_traced_whole(made: tuple[Any, Any, Any]) -> None:
         prefix, tokens = unet.prefix(torch.randn(2, 8, LATENT, LATENT)), audio(2)
         traced = torch.compile(draw, backend="eager", fullgraph=True, dynamic=False)(prefix, tokens)
         assert torch.equal(traced, draw(prefix, tokens))
+
+
+def test_the_benchmark_runs_unattended_and_writes_as_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import musetalk
+
+    monkeypatch.setattr(musetalk, "SECONDS", {"cpu": 0.0})
+    monkeypatch.setattr(musetalk, "MATRIX", {"cpu": 64})
+    out = tmp_path / "musetalk.json"
+    assert musetalk.main(["--small", "--device", "cpu", "--batches", "1", "2", "--out", str(out)]) == 0
+    told = json.loads(out.read_text())
+    assert [(row["decoder"], row["batch"]) for row in told["rows"]] == [
+        ("sd-vae", 1), ("sd-vae", 2), ("tiny", 1), ("tiny", 2)
+    ]  # fmt: skip
+    assert told["error"] < 1e-4 and all(row["fps"] > 0 and row["unet_ms"] > 0 for row in told["rows"])
+    assert "small, no result" in capsys.readouterr().out
+    assert musetalk.main(["--small", "--device", "cpu", "--budget", "0", "--out", str(out)]) == 0
+    assert len(json.loads(out.read_text())["left_out"]) == 4

@@ -66,7 +66,7 @@ class Runner:
         self._plain = draw
         self._draw: Draw = draw
         if self.mode == "compile":
-            self._draw = torch.compile(draw, dynamic=False, mode="max-autotune-no-cudagraphs" if self._cuda else None)
+            self._draw = torch.compile(draw, dynamic=False)
         self.sizes = sizes
         self.prefix = torch.zeros((sizes[-1], *prefix_shape), device=device, dtype=dtype)
         self.audio = torch.zeros((sizes[-1], *audio_shape), device=device, dtype=dtype)

@@ -224,7 +224,7 @@ def _transformers(block: Any) -> list[_Transformer]:
 
 def _fold_time(unet: Any) -> None:
     """Add each residual block's time embedding for t = 0 to the bias of its first convolution, in fp32."""
-    time = unet.time_embedding.float()(unet.time_proj(torch.zeros(1)))
+    time = unet.time_embedding.float()(unet.time_proj(torch.zeros(1, device=unet.conv_in.weight.device)))
     for module in unet.modules():
         if getattr(module, "time_emb_proj", None) is not None:
             shift = module.time_emb_proj.float()(module.nonlinearity(time))[0]
