@@ -7,12 +7,14 @@ import { ConversationList } from "./components/ConversationList";
 import { Header } from "./components/Header";
 import { Messages } from "./components/Messages";
 import { Presence } from "./components/Presence";
+import { WorkshopWindow } from "./components/WorkshopWindow";
 import { isOpen } from "./conversation";
 import { useChoices } from "./hooks/use-choices";
 import { useLook } from "./hooks/use-look";
 import { usePlayer } from "./hooks/use-player";
 import { type Mode, usePresenter } from "./hooks/use-presenter";
 import { type Refusal, useUpload } from "./hooks/use-upload";
+import { useWorkshop } from "./hooks/use-workshop";
 import type { Link } from "./link";
 import { recall, remember } from "./preferences";
 
@@ -30,6 +32,7 @@ export function App({ api, link }: { api: Api; link: Link }) {
   const [notice, setNotice] = useState("");
   const onRefused = useCallback((refusal: Refusal) => setProblem(words.refusedFile[refusal.why](refusal)), [setProblem, words]);
   const upload = useUpload(presenter.play, server.uploadMiBMax, onRefused);
+  const workshop = useWorkshop({ api, choices, language, words, onNotice: setNotice, onProblem: setProblem });
   useEscape(presenter.stop);
 
   return (
@@ -53,7 +56,7 @@ export function App({ api, link }: { api: Api; link: Link }) {
           />
         </div>
         <aside className="side">
-          <ChoicePanel choices={choices} words={words} language={language} />
+          <ChoicePanel choices={choices} workshop={workshop} words={words} language={language} />
           <ConversationList
             conversation={presenter.conversation}
             speaker={choices.avatar?.names[language] ?? choices.avatar?.name ?? words.stage}
@@ -69,6 +72,7 @@ export function App({ api, link }: { api: Api; link: Link }) {
           <p>{words.dropHere}</p>
         </div>
       )}
+      {workshop.open && workshop.offered && <WorkshopWindow workshop={workshop} choices={choices} language={language} words={words.workshop} />}
     </div>
   );
 }
@@ -82,11 +86,12 @@ function useMode(): [Mode, (mode: Mode) => void] {
   return [mode, choose];
 }
 
-/** Esc stops her, unless it has something else to do: leave full screen, end a composition. */
+/** Esc stops her, unless it has something else to do: leave full screen, close a window, end a composition. */
 function useEscape(action: () => void): void {
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
-      if (event.key === "Escape" && !event.isComposing && !event.defaultPrevented && !document.fullscreenElement) action();
+      const busy = event.isComposing || event.defaultPrevented || document.fullscreenElement || document.querySelector("dialog:modal");
+      if (event.key === "Escape" && !busy) action();
     };
     document.addEventListener("keydown", onKey);
     return () => document.removeEventListener("keydown", onKey);

@@ -85,7 +85,25 @@ describe("Api", () => {
 
   it("leaves out rows it cannot use, and fills what may be missing", async () => {
     const { api } = answering({ code: 0, data: { avatars: [{ id: "mira", names: { zh: "米拉" } }, { name: "no id" }, 7] } });
-    expect(await api.avatars()).toEqual([{ id: "mira", name: "mira", names: { zh: "米拉" } }]);
+    expect(await api.avatars()).toEqual([{ id: "mira", name: "mira", names: { zh: "米拉" }, licence: "" }]);
     expect(await answering({ code: 0 }).api.voices()).toEqual([]);
+  });
+
+  it("believes only a server that says it makes avatars", async () => {
+    expect(await answering({ code: 0, data: { avatars: true, clip_mb_max: 23 } }).api.client()).toMatchObject({ avatars: true, clipMiBMax: 23 });
+    expect(await answering({ code: 0, data: { avatars: "yes" } }).api.client()).toMatchObject({ avatars: false });
+  });
+
+  it("reads builds, and leaves out those it cannot follow", async () => {
+    const row = { task_id: "7", avatar_id: "ana", status: "running", stage: "track", progress: 140, error_msg: "", duration: null };
+    const { api } = answering({ code: 0, data: { tasks: [row, { ...row, status: "paused" }, { status: "failed" }, null] } });
+    expect(await api.builds()).toEqual([{ id: "7", avatar: "ana", status: "running", stage: "track", percent: 100, error: "" }]);
+  });
+
+  it("deletes by id, whatever the id holds", async () => {
+    const { api, send } = answering({ code: 0 });
+    await api.deleteAvatar("a/b");
+    await api.endBuild("7");
+    expect(send.mock.calls.map(([path, init]) => [path, init.method])).toEqual([["api/avatars/a%2Fb", "DELETE"], ["api/avatar/task/7", "DELETE"]]);
   });
 });

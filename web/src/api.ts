@@ -1,5 +1,7 @@
 /** The whole HTTP interface of the server, typed. Nothing else in the page calls `fetch`. */
 
+import { avatarOf, buildOf, hasId, isRecord, parse, rowsOf, voiceOf } from "./answers";
+
 export interface OfferOptions {
   avatar?: string;
 }
@@ -24,6 +26,25 @@ export interface Avatar {
   /** By language: `en`, `zh`. */
   names: Record<string, string>;
   poster?: string;
+  /** SPDX identifier, or `private` for one that somebody made here. */
+  licence: string;
+}
+
+export type BuildStatus = "pending" | "running" | "completed" | "failed" | "cancelled";
+
+/** One avatar in the making, or what became of it. */
+export interface Build {
+  id: string;
+  avatar: string;
+  status: BuildStatus;
+  /** `decode`, `track`, `write` or `preview`; empty before it begins. */
+  stage: string;
+  /** 0..100. */
+  percent: number;
+  /** Why it failed, in the server's words. */
+  error: string;
+  /** How long it took. */
+  seconds?: number;
 }
 
 export interface Voice {
@@ -44,6 +65,9 @@ export interface ClientInfo {
   chat: boolean;
   textCharactersMax: number;
   uploadMiBMax: number;
+  /** Whether it makes avatars of clips and photos. */
+  avatars: boolean;
+  clipMiBMax: number;
 }
 
 /** For a server that says nothing, as LiveTalking's: its limits show when they are met. */
@@ -53,6 +77,8 @@ export const PLAIN_SERVER: ClientInfo = {
   chat: true,
   textCharactersMax: 5_000,
   uploadMiBMax: 100,
+  avatars: false,
+  clipMiBMax: 100,
 };
 
 /** The server could not be reached, or answered with an error. */
@@ -83,18 +109,6 @@ export function refusal(status: number, body: unknown, retryAfter: string | null
     status,
     Number.isFinite(seconds) ? seconds : undefined,
   );
-}
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 type Fetch = (path: string, init: RequestInit) => Promise<Response>;
@@ -144,28 +158,40 @@ export class Api {
       chat: at("chat", PLAIN_SERVER.chat),
       textCharactersMax: at("text_characters_max", PLAIN_SERVER.textCharactersMax),
       uploadMiBMax: at("upload_mb_max", PLAIN_SERVER.uploadMiBMax),
+      avatars: at("avatars", PLAIN_SERVER.avatars),
+      clipMiBMax: at("clip_mb_max", PLAIN_SERVER.clipMiBMax),
     };
   }
 
   async avatars(): Promise<Avatar[]> {
-    const rows = rowsOf(await this.get("api/avatars"), "avatars");
-    return rows.filter(hasId).map((row) => ({
-      id: row.id,
-      name: typeof row["name"] === "string" && row["name"] !== "" ? row["name"] : row.id,
-      names: namesOf(row["names"]),
-      ...(typeof row["poster"] === "string" ? { poster: row["poster"] } : {}),
-    }));
+    return rowsOf(await this.get("api/avatars"), "avatars").filter(hasId).map(avatarOf);
+  }
+
+  /** Newest first. */
+  async builds(): Promise<Build[]> {
+    return rowsOf(await this.get("api/avatar/tasks"), "tasks").flatMap(buildOf);
+  }
+
+  /** Sends a clip or photo to become an avatar; resolves to the build's id once it is queued. `onProgress` gets 0..1. */
+  async buildAvatar(file: File, avatar: string, name: string, onProgress: (part: number) => void, signal?: AbortSignal): Promise<string> {
+    const fields = { avatar_id: avatar, name, video_file: file };
+    const body = await this.upload("api/avatar/task", fields, onProgress, signal);
+    const data = isRecord(body) && isRecord(body["data"]) ? body["data"] : {};
+    if (typeof data["task_id"] !== "string") throw new ApiError("/api/avatar/task: the answer has no task_id", 502);
+    return data["task_id"];
+  }
+
+  /** Cancels a build that waits or runs; takes one that is over off the list. */
+  async endBuild(id: string): Promise<void> {
+    await this.request(`api/avatar/task/${encodeURIComponent(id)}`, { method: "DELETE" });
+  }
+
+  async deleteAvatar(id: string): Promise<void> {
+    await this.request(`api/avatars/${encodeURIComponent(id)}`, { method: "DELETE" });
   }
 
   async voices(): Promise<Voice[]> {
-    const rows = rowsOf(await this.get("api/voices"), "voices");
-    return rows.filter(hasId).map((row) => ({
-      id: row.id,
-      engine: typeof row["engine"] === "string" ? row["engine"] : "",
-      languages: Array.isArray(row["languages"]) ? row["languages"].map(String) : [],
-      gender: typeof row["gender"] === "string" ? row["gender"] : "",
-      ...(typeof row["licence"] === "string" ? { licence: row["licence"] } : {}),
-    }));
+    return rowsOf(await this.get("api/voices"), "voices").filter(hasId).map(voiceOf);
   }
 
   /** A picture as an address for `<img>`; with a key it has to be fetched, since `<img>` sends no header. */
@@ -181,26 +207,31 @@ export class Api {
     });
   }
 
-  /** Uploads speech; `onProgress` gets 0..1. `fetch` reports no upload progress, hence XMLHttpRequest. */
-  humanAudio(sessionid: string, file: File, onProgress: (part: number) => void, signal?: AbortSignal): Promise<void> {
+  /** Uploads speech; `onProgress` gets 0..1. */
+  async humanAudio(sessionid: string, file: File, onProgress: (part: number) => void, signal?: AbortSignal): Promise<void> {
+    await this.upload("humanaudio", { sessionid, file }, onProgress, signal);
+  }
+
+  /** Posts a form. `fetch` reports no upload progress, hence XMLHttpRequest. */
+  private upload(path: string, fields: Record<string, string | File>, onProgress: (part: number) => void, signal?: AbortSignal): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const request = new XMLHttpRequest();
-      request.open("POST", "humanaudio");
+      request.open("POST", path);
       for (const [name, value] of Object.entries(this.headers())) request.setRequestHeader(name, value);
       request.upload.onprogress = (event) => {
         if (event.lengthComputable) onProgress(event.loaded / event.total);
       };
       request.onload = () => {
-        const refused = refusal(request.status, parse(request.responseText), request.getResponseHeader("Retry-After"));
+        const body = parse(request.responseText);
+        const refused = refusal(request.status, body, request.getResponseHeader("Retry-After"));
         if (refused) reject(refused);
-        else resolve();
+        else resolve(body);
       };
       request.onerror = () => reject(new ApiError("the server does not answer", 0));
       request.onabort = () => reject(new DOMException("upload cancelled", "AbortError"));
       signal?.addEventListener("abort", () => request.abort(), { once: true });
       const form = new FormData();
-      form.append("sessionid", sessionid);
-      form.append("file", file);
+      for (const [name, value] of Object.entries(fields)) form.append(name, value);
       request.send(form);
     });
   }
@@ -237,19 +268,4 @@ export class Api {
     if (refused) throw refused;
     return response;
   }
-}
-
-function rowsOf(body: unknown, name: string): unknown[] {
-  const data = isRecord(body) ? body["data"] : undefined;
-  const rows = isRecord(data) ? data[name] : undefined;
-  return Array.isArray(rows) ? rows : [];
-}
-
-function namesOf(value: unknown): Record<string, string> {
-  const pairs = isRecord(value) ? Object.entries(value) : [];
-  return Object.fromEntries(pairs.filter((pair): pair is [string, string] => typeof pair[1] === "string"));
-}
-
-function hasId(row: unknown): row is Record<string, unknown> & { id: string } {
-  return isRecord(row) && typeof row["id"] === "string";
 }

@@ -1,5 +1,6 @@
 /** Every word of the page, in both languages. */
 
+import { workshopEn, workshopZh } from "./i18n-workshop";
 import type { Refusal } from "./hooks/use-upload";
 import type { Trouble } from "./link-state";
 
@@ -110,6 +111,7 @@ const en = {
     lost: "Packets lost", offset: "Sound ahead by", codec: "Codec", path: "Path", freezes: "Freezes",
     estimated: "estimated", waiting: "measuring…",
   },
+  workshop: workshopEn,
 };
 
 export type Words = typeof en;
@@ -206,6 +208,7 @@ const zh: Words = {
     lost: "丢包", offset: "声音超前", codec: "编码", path: "路径", freezes: "卡顿",
     estimated: "估算", waiting: "测量中……",
   },
+  workshop: workshopZh,
 };
 
 export const WORDS: Record<Language, Words> = { en, zh };

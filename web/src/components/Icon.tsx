@@ -16,6 +16,9 @@ const PATHS = {
   moon: "M20 14.5A8.3 8.3 0 0 1 9.5 4a8.3 8.3 0 1 0 10.5 10.5z",
   close: "M6 6l12 12M18 6L6 18",
   chevron: "M7 10l5 5 5-5",
+  person: "M10 4.5a3.75 3.75 0 1 0 0 7.5 3.75 3.75 0 0 0 0-7.5zM3.5 19.5c.6-3 3.2-4.7 6.5-4.7s5.9 1.7 6.5 4.7M19 7v6M16 10h6",
+  clip: "M4 5.5h16v13H4zM10 9v6l5-3z",
+  again: "M19 12a7 7 0 1 1-2-4.9M19.5 4v4h-4",
 } as const;
 
 export type IconName = keyof typeof PATHS;

@@ -9,6 +9,8 @@ export interface Catalogue {
   avatars: Avatar[];
   voices: Voice[];
   server: ClientInfo;
+  /** False until the presenters of the newest question have come. */
+  fresh: boolean;
   /** Address of a picture of the chosen presenter, to show until she comes. */
   poster: string | undefined;
 }
@@ -18,18 +20,22 @@ export function chosenAvatar(avatars: readonly Avatar[], id: string, server: Cli
   return avatars.find((row) => row.id === id) ?? avatars.find((row) => row.id === server.avatar) ?? avatars[0];
 }
 
-/** Asks again whenever `asked` changes: a server that was away may have come back, or a key was given. */
-export function useCatalogue(api: Api, avatar: string, asked: unknown): Catalogue {
+/** Asks again whenever `asked` changes: a server that was away may have come back, a key was given, an avatar was made. */
+export function useCatalogue(api: Api, avatar: string, asked: string): Catalogue {
   const [avatars, setAvatars] = useState<Avatar[]>([]);
   const [voices, setVoices] = useState<Voice[]>([]);
   const [server, setServer] = useState(PLAIN_SERVER);
   const [poster, setPoster] = useState(recall("poster"));
+  const [answered, setAnswered] = useState("");
 
   useEffect(() => {
     let ended = false;
     const take = <T,>(found: Promise<T>, set: (value: T) => void) =>
       found.then((value) => { if (!ended) set(value); }).catch(() => undefined);
-    void take(api.avatars(), setAvatars);
+    void take(api.avatars(), (rows) => {
+      setAvatars(rows);
+      setAnswered(asked);
+    });
     void take(api.voices(), setVoices);
     void take(api.client(), setServer);
     return () => {
@@ -52,5 +58,5 @@ export function useCatalogue(api: Api, avatar: string, asked: unknown): Catalogu
       ended = true;
     };
   }, [api, path]);
-  return { avatars, voices, server, poster };
+  return { avatars, voices, server, poster, fresh: answered === asked };
 }

@@ -1,6 +1,6 @@
 /** The chosen presenter and voice, remembered; what this server does not have counts as not chosen. */
 
-import { useState } from "react";
+import { useCallback, useState } from "react";
 
 import type { Api, Avatar } from "../api";
 import type { Link } from "../link";
@@ -14,12 +14,16 @@ export interface Choices {
   voice: string;
   chooseAvatar(id: string): void;
   chooseVoice(id: string): void;
+  /** Asks the server again what there is. */
+  reload(): void;
 }
 
 export function useChoices(api: Api, link: Link, live: boolean): Choices {
   const [avatar, setAvatar] = useState(recall("avatar") ?? "");
   const [voice, setVoice] = useState(recall("voice") ?? "");
-  const catalogue = useCatalogue(api, avatar, live);
+  const [round, setRound] = useState(0);
+  const catalogue = useCatalogue(api, avatar, `${live} ${round}`);
+  const reload = useCallback(() => setRound((before) => before + 1), []);
   const chooseAvatar = (id: string) => {
     setAvatar(id);
     remember("avatar", id);
@@ -35,5 +39,6 @@ export function useChoices(api: Api, link: Link, live: boolean): Choices {
     voice: catalogue.voices.some((row) => row.id === voice) ? voice : "",
     chooseAvatar,
     chooseVoice,
+    reload,
   };
 }

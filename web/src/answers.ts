@@ -1,0 +1,76 @@
+/** What the server answers, read with care: a row that lacks what the page needs is left out, the rest is filled in. */
+
+import type { Avatar, Build, BuildStatus, Voice } from "./api";
+
+export type Row = Record<string, unknown> & { id: string };
+
+export function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+export function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+export function rowsOf(body: unknown, name: string): unknown[] {
+  const data = isRecord(body) ? body["data"] : undefined;
+  const rows = isRecord(data) ? data[name] : undefined;
+  return Array.isArray(rows) ? rows : [];
+}
+
+const STATUSES: ReadonlySet<unknown> = new Set<BuildStatus>(["pending", "running", "completed", "failed", "cancelled"]);
+
+/** No build where the row has no id or a status that this page does not know. */
+export function buildOf(row: unknown): Build[] {
+  if (!isRecord(row) || typeof row["task_id"] !== "string" || !STATUSES.has(row["status"])) return [];
+  const { progress, duration } = row;
+  return [
+    {
+      id: row["task_id"],
+      avatar: textAt(row, "avatar_id"),
+      status: row["status"] as BuildStatus,
+      stage: textAt(row, "stage"),
+      percent: typeof progress === "number" ? Math.min(100, Math.max(0, progress)) : 0,
+      error: textAt(row, "error_msg"),
+      ...(typeof duration === "number" ? { seconds: duration } : {}),
+    },
+  ];
+}
+
+function textAt(row: Record<string, unknown>, key: string): string {
+  const value = row[key];
+  return typeof value === "string" ? value : "";
+}
+
+function namesOf(value: unknown): Record<string, string> {
+  const pairs = isRecord(value) ? Object.entries(value) : [];
+  return Object.fromEntries(pairs.filter((pair): pair is [string, string] => typeof pair[1] === "string"));
+}
+
+export function hasId(row: unknown): row is Row {
+  return isRecord(row) && typeof row["id"] === "string";
+}
+
+export function avatarOf(row: Row): Avatar {
+  return {
+    id: row.id,
+    name: textAt(row, "name") || row.id,
+    names: namesOf(row["names"]),
+    licence: textAt(row, "licence"),
+    ...(typeof row["poster"] === "string" ? { poster: row["poster"] } : {}),
+  };
+}
+
+export function voiceOf(row: Row): Voice {
+  return {
+    id: row.id,
+    engine: textAt(row, "engine"),
+    languages: Array.isArray(row["languages"]) ? row["languages"].map(String) : [],
+    gender: textAt(row, "gender"),
+    ...(typeof row["licence"] === "string" ? { licence: row["licence"] } : {}),
+  };
+}
