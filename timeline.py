@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 UNITS_AHEAD_MAX = 7  # 280 ms: the renderer fills up to here
 UNITS_AHEAD_LOW = 4
-"""And starts again below this: a session's units share a batch, and the three left outlast a machine that is held up."""
+"""And starts again below this: a session's units share a batch, and the three left outlast a hold-up of the machine."""
 START_UNITS_MAX = 4  # most units to wait for before speech starts
 BLEND_IN = 1 / 3  # share of the drawn mouth added per unit: in over 3 units, 120 ms
 BLEND_OUT = 1 / 4  # out over 4 units once the mouth is closed, or a pause is one
