@@ -6,13 +6,17 @@ the line where the lips meet in that very picture; between them the inside of th
 
 Limits, because one picture does not hold what another mouth shape would show:
 
-* Skin is moved, never shaded anew: no new folds at the corners, no light on stretched lips. A wide-open mouth looks
-  stretched; speech at conversational loudness does not reach that.
-* A face seen from the side (more than about 30 degrees) opens too flat, for the mesh is moved in the picture's plane.
+* Skin is moved, never shaded anew: no new folds at the corners, no light on stretched lips. Cries and wide yawns look
+  stretched; speech at conversational loudness does not get there.
+* Teeth and tongue are drawn, the same for everyone, lit as the eyes' whites (or the teeth that show at rest) are.
 * A mouth that is open at rest is closed by pulling the lips together: lips that a broad smile has thinned stay thin,
-  and most of the smile stays. Teeth are drawn, not the person's own. A clip of someone who speaks all the
-  time serves, but its jaw and cheeks keep moving beneath the new words; a clip of someone who listens is better.
-* Beards move with the skin; glasses, microphones or hands below the nose do too, which shows.
+  most of the smile stays, and the dark corners of a laughing mouth go with the corners. A clip of someone who speaks
+  all the time serves, but its jaw and cheeks keep moving beneath the new words; someone who listens is better.
+* Depth is the face model's. Heads turned by 35 degrees still pass for what they are; in profile the mouth opens flat.
+* Beards move with the skin. So do glasses, microphones or hands below the nose, and the background right beside the
+  chin; that shows where it has straight lines.
+* A patch that moves by parts of a pixel is resampled twice: 3 to 16 % less fine detail in it than around it. A still
+  photo is not resampled where nothing moves.
 """
 
 from __future__ import annotations
