@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import os
 import platform
@@ -12,31 +11,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
+import musechecks
 from config import Settings
 from errors import VisageError
+from findings import Finding
 
 HERE = Path(__file__).parent
 PYTHON = (3, 11)
 NODE_MAJOR = 20
 PACKAGES = ("aiohttp", "aiortc", "av", "cv2", "numpy", "onnxruntime", "pydantic", "soxr")
 PROBE_TIMEOUT_S = 5.0
-
-State = Literal["ok", "note", "missing"]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    name: str
-    state: State
-    """`missing` keeps `make run` from working; `note` is worth knowing."""
-    en: str
-    zh: str
-    fix: str = ""
-    """The command that adds what is missing."""
 
 
 def python() -> Finding:
@@ -104,7 +89,10 @@ def avatars(settings: Settings) -> Finding:
 
 
 def lips(settings: Settings) -> Iterator[Finding]:
-    """The lip engine: can it be loaded."""
+    """The lip engine: can it be loaded; and for others what MuseTalk would need."""
+    if settings.model == "musetalk":
+        yield from musechecks.musetalk(settings)
+        return
     name = f"Lips ({settings.model})"
     try:
         if settings.model == "lite":
@@ -117,10 +105,14 @@ def lips(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             name, "missing", f"cannot be loaded: {error}", f"无法加载：{error}", "git checkout -- engines data"
         )
+    yield from musechecks.musetalk(settings)
 
 
 def weights() -> Iterator[Finding]:
-    """The files of the manifest, group by group; whether an engine can do without is the engine's finding."""
+    """The files of the manifest, group by group; whether an engine can do without is the engine's finding.
+
+    MuseTalk's are told of by `musechecks`.
+    """
     from weights import weights_list
 
     try:
@@ -129,6 +121,8 @@ def weights() -> Iterator[Finding]:
         yield Finding("Weights", "missing", str(error), str(error), "git checkout -- models/manifest.toml")
         return
     for group, facts in groups.items():
+        if group in musechecks.COVERED:
+            continue
         name, size = f"Weights ({group})", f"{int(str(facts['bytes'])) / 1e6:.0f} MB"
         en, zh = (
             f"{facts['present']} of {facts['files']} files, {size}",
@@ -142,7 +136,7 @@ def weights() -> Iterator[Finding]:
 
 def speech(settings: Settings) -> Iterator[Finding]:
     """The engines of the speech chain; one that works is enough."""
-    from litehouse import ChainSettings
+    from facehouse import ChainSettings
     from ttsreal import build_chain
 
     try:
@@ -215,14 +209,6 @@ def udp() -> Finding:
                 "allow UDP on loopback in the firewall",
             )
     return Finding("UDP", "ok", "loopback round trip works", "本机回环正常")
-
-
-def gpu() -> Finding:
-    """A GPU, which nothing needs yet."""
-    names = _output("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader")
-    if names:
-        return Finding("GPU", "note", f"{names}; the lite engine does not need it", f"{names}；lite 引擎不需要 GPU")
-    return Finding("GPU", "note", "none; the lite engine needs none", "无；lite 引擎不需要 GPU")
 
 
 def microphone(settings: Settings) -> Finding:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import checks
 import configload
-from checks import Finding, State
 from config import Settings
+from findings import Finding, State
 
 MARKS: dict[State, str] = {"ok": "✓", "note": "·", "missing": "✗"}
 
@@ -68,5 +68,4 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield checks.chat(settings)
     yield checks.port(settings)
     yield checks.udp()
-    yield checks.gpu()
     yield checks.microphone(settings)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import stat
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import checks
 import doctor
-from checks import Finding
+import musechecks
 from config import Settings
+from findings import Finding, State
+from manifest import Manifest, Weight, read_manifest
+from musechecks import Card
 
 OK = Finding("One", "ok", "there", "有")
 NOTE = Finding("Two", "note", "not there", "没有", "get it")
@@ -72,7 +80,6 @@ def test_this_machine() -> None:
     assert checks.python().state == "ok"
     assert checks.packages().state == "ok"
     assert checks.udp().state == "ok"
-    assert checks.gpu().state == "note"
 
 
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,3 +111,116 @@ def test_weights_are_counted_group_by_group_with_their_command(monkeypatch: pyte
     there, partly = checks.weights()
     assert (there.state, there.fix) == ("ok", "")
     assert (partly.state, partly.fix) == ("note", "pull b") and "1 of 2" in partly.en and "5 MB" in partly.en
+
+
+MUSETALK = Settings(model="musetalk")
+H200 = Card("NVIDIA H200", 143_771, 143_000)
+
+
+class TestMuseTalk:
+    """Without torch being asked, for nothing here may take seconds or need it installed."""
+
+    def manifest(self) -> Manifest:
+        def one(path: str, group: str, **more: str) -> Weight:
+            return Weight(path, group, 3, "", "MIT", "https://h/x", (), more.get("instead_of"))
+
+        files = (
+            one("musetalkV15/unet.pth", "musetalk"),
+            one("sd-vae/v.bin", "sd-vae"),
+            one("whisper/ggml.bin", "whisper"),
+            one("whisper/torch.bin", "whisper", instead_of="whisper/ggml.bin"),
+            one("parser.pth", "face-parser"),
+            one("taesd/t.bin", "taesd"),
+        )
+        return Manifest(files, {}, (), {"musetalk": ("sd-vae", "whisper", "face-parser")})
+
+    def put(self, models: Path, *paths: str) -> None:
+        for path in paths:
+            (models / path).parent.mkdir(parents=True, exist_ok=True)
+            (models / path).write_bytes(b"123")
+
+    @pytest.mark.parametrize("lacking", ["note", "missing"])
+    def test_packages_that_are_not_installed_are_named(self, lacking: State, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(musechecks, "PACKAGES", ("json", "no_such_package"))
+        found = musechecks.packages(lacking)
+        assert (found.state, found.fix) == (lacking, "make musetalk")
+        assert "no_such_package" in found.en and "no_such_package" in found.zh and "json" not in found.en
+
+    def test_without_a_gpu_it_says_how_slow_it_would_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "cpu_count", lambda: 2)
+        found = musechecks.device(MUSETALK, [], "2.13.0+cpu")
+        assert found.state == "note" and "0.2 pictures a second on 2 cores" in found.en and "0.2" in found.zh
+        assert "--model lite" in found.en and "--musetalk_weights small" in found.fix
+        assert musechecks.device(Settings(model="musetalk", device="cpu"), [H200], "2.13.0").state == "note"
+
+    def test_small_weights_need_no_gpu(self) -> None:
+        assert musechecks.device(Settings(model="musetalk", musetalk_weights="small"), [], "2.13.0+cpu").state == "ok"
+
+    def test_a_gpu_is_named_with_its_memory(self) -> None:
+        found = musechecks.device(MUSETALK, [Card("little", 2000, 2000), H200], "2.13.0+cu130")
+        assert (found.state, found.en) == ("ok", "NVIDIA H200, 143 of 144 GB free")
+        assert "without CUDA" in musechecks.device(MUSETALK, [H200], "2.13.0+cpu").en
+        small = musechecks.device(MUSETALK, [Card("GTX", 4096, 3000)], "2.13.0")
+        assert small.state == "note" and "--batch_size" in small.fix
+
+    def test_cards_are_read_from_nvidias_tool(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        tool = tmp_path / "nvidia-smi"
+        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+        for text, cards in (
+            ("printf 'NVIDIA H200, 143771, 143000\\nA, B, 10, 9\\n'", [H200, Card("A, B", 10, 9)]),
+            ("echo 'No devices were found'", []),
+            ("echo 'X, [N/A], [N/A]'", []),
+            ("exit 9", []),
+        ):
+            tool.write_text(f"#!/bin/sh\n{text}\n")
+            tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+            assert musechecks.cards() == cards
+
+    def test_weights_that_are_missing_are_named_with_their_command(self, tmp_path: Path) -> None:
+        manifest = self.manifest()
+        self.put(tmp_path, "sd-vae/v.bin")
+        found = musechecks.weights(MUSETALK, manifest, tmp_path, "missing")
+        assert (found.state, found.fix) == ("missing", "python app.py weights pull musetalk")
+        assert "musetalkV15/unet.pth, whisper/ggml.bin" in found.en and "sd-vae" not in found.en
+        assert "parser" not in found.en, "it can be done without"
+        self.put(tmp_path, "musetalkV15/unet.pth", "whisper/torch.bin")
+        assert musechecks.weights(MUSETALK, manifest, tmp_path, "missing").state == "ok"
+        (tmp_path / "musetalkV15/unet.pth").write_bytes(b"1")
+        found = musechecks.weights(MUSETALK, manifest, tmp_path, "missing")
+        assert "another size" in found.en and "unet.pth" in found.en and "大小" in found.zh
+
+    def test_weights_of_ones_own_are_looked_for_where_they_are(self, tmp_path: Path) -> None:
+        own = Settings(model="musetalk", musetalk_weights=str(tmp_path / "own"))
+        assert musechecks.weights(own, self.manifest(), tmp_path, "missing").state == "missing"
+        (tmp_path / "own").mkdir()
+        assert musechecks.weights(own, self.manifest(), tmp_path, "missing").state == "ok"
+
+    def test_the_decoder_that_was_chosen_must_be_there(self, tmp_path: Path) -> None:
+        manifest = self.manifest()
+        self.put(tmp_path, "sd-vae/v.bin")
+        found = musechecks.decoders(MUSETALK, manifest, tmp_path, "missing")
+        assert found.state == "ok" and found.en.startswith("there: sd-vae; ") and "landmarks" in found.en
+        tiny = Settings(model="musetalk", musetalk_decoder="tiny")
+        assert musechecks.decoders(tiny, manifest, tmp_path, "missing").fix == "python app.py weights pull taesd"
+        self.put(tmp_path, "taesd/t.bin", "parser.pth")
+        found = musechecks.decoders(tiny, manifest, tmp_path, "missing")
+        assert found.state == "ok" and "sd-vae, tiny" in found.en and "face parser" in found.en
+
+    def test_what_it_lacks_matters_only_where_it_was_chosen(self, tmp_path: Path) -> None:
+        findings = list(musechecks.musetalk(Settings(), tmp_path))
+        assert len(findings) == 4 and all(found.state != "missing" for found in findings)
+        states = [found.state for found in musechecks.musetalk(MUSETALK, tmp_path)]
+        assert states[2:] == ["missing", "missing"]
+        assert all(found.en and found.zh for found in findings)
+
+    def test_the_groups_it_names_are_in_the_manifest(self) -> None:
+        groups = {weight.group for weight in read_manifest().weights}
+        assert musechecks.COVERED <= groups
+
+    def test_looking_loads_no_torch(self) -> None:
+        code = (
+            "import sys, musechecks, config; list(musechecks.musetalk(config.Settings()));"
+            " assert not {'torch', 'diffusers'} & set(sys.modules)"
+        )
+        root = Path(musechecks.__file__).parent
+        subprocess.run([sys.executable, "-c", code], cwd=root, check=True, timeout=60)
