@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import signal
@@ -57,6 +58,7 @@ def _run(command: str, argv: list[str]) -> int:
     settings = configload.load(argv)
     _log_to_stderr(settings.log_level)
     limit_arenas()
+    gc.disable()  # until `settle_heap`: what is imported lives as long as the process
     asyncio.run(serve(settings))
     return 0
 

@@ -24,7 +24,6 @@ from server.endpoint import AvatarCard
 from session import Built, Wish
 from tts.base import Voice
 from ttsreal import BaseTTS, Chain, build_chain
-from upkeep import settle_heap
 from webrtc import PeerSession
 
 log = logging.getLogger(__name__)
@@ -80,7 +79,6 @@ class FaceHouse:
         except (OSError, BadRequest) as error:
             raise ConfigError(f"customvideo_config {self.settings.customvideo_config}: {error}") from error
         self._check_voice()
-        settle_heap()
         # She can be seen and heard repeating recordings while her voices are loaded; the first sentence waits for them.
         self._warming = asyncio.create_task(self.chain.warm_up(), name="voices warm up")
 

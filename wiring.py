@@ -16,7 +16,7 @@ from server.endpoint import Services
 from server.metrics import Metrics
 from server.notify import Notifier
 from sessions import SessionManager
-from upkeep import Upkeep
+from upkeep import Upkeep, settle_heap
 
 HERE = Path(__file__).parent
 WEB = HERE / "web" / "dist"
@@ -61,6 +61,7 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
     try:
         await asyncio.to_thread(RECORDINGS.mkdir, parents=True, exist_ok=True)
         await house.start()
+        settle_heap()
         yield Services(
             settings=settings,
             sessions=sessions,
@@ -71,7 +72,11 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
             record_dir=RECORDINGS,
             language_model=model,
             describe=house.describe,
-            figures=lambda: {**house.figures(), "event_loop_lag_seconds": upkeep.lag_s()},
+            figures=lambda: {
+                **house.figures(),
+                "event_loop_lag_seconds": upkeep.lag_s(),
+                "event_loop_held_seconds": upkeep.held_s(),
+            },
             not_ready=house.not_ready,
             avatar_root=AVATARS,
             upload_dir=UPLOADS,
