@@ -21,8 +21,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from pydantic import ValidationError
+
 from avatar import AvatarInfo, list_avatars
 from avatarbuild.workspace import delete_avatar
+from engines.musetalk.box import PRESETS, Blending
 from errors import BadRequest, VisageError
 from manifest import MODELS
 
@@ -32,6 +35,8 @@ CANCELLED_STATUS = 499
 """As nginx logs a request whose client went away."""
 REPORT_EVERY_S = 0.1
 BAR = 30
+VERSIONS = ("v1", "v15")
+NAME_MAX = 120
 
 
 class Cancelled(BaseException):
@@ -68,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     built.add_argument("--max_seconds", type=float, default=180.0, help="leave out what comes later (180)")
     built.add_argument("--still_seconds", type=float, default=16.0, help="length of the loop made of a photo (16)")
     built.add_argument("--background", default="#808080", help="behind transparent pictures (#808080)")
+    built.add_argument("--source_name", default="", help="what messages call the source (its file name)")
+    built.add_argument("--version", choices=sorted(VERSIONS), default="v15", help="MuseTalk's rules of box and mask")
+    built.add_argument("--parsing_mode", choices=("jaw", "neck", "raw"), default="jaw", help="v15: what is drawn anew")
+    built.add_argument("--extra_margin", type=int, default=10, help="v15: pixels below the chin (10)")
+    built.add_argument("--bbox_shift", type=int, default=0, help="v1: pixels that the box is moved down (0)")
     built.add_argument("--models", type=Path, default=MODELS, help="where weights are (models)")
 
     taken = commands.add_parser("import", parents=[common, made], help="from a MuseTalk or LiveTalking avatar folder")
@@ -125,11 +135,13 @@ def _build(given: argparse.Namespace, show: _Show) -> AvatarInfo:
         background = parse_colour(given.background)
     except ValueError as error:
         raise BadRequest(f"--background: {error}") from error
+    called = "".join(letter for letter in given.source_name if letter.isprintable())[:NAME_MAX]
     options = BuildOptions(
         name=given.name,
         force=given.force,
-        source=SourceOptions(given.max_side, given.max_seconds, background),
+        source=SourceOptions(given.max_side, given.max_seconds, background, called),
         track=TrackOptions(given.largest),
+        blending=_blending(given),
         still_seconds=given.still_seconds,
         models=given.models,
     )
@@ -138,6 +150,20 @@ def _build(given: argparse.Namespace, show: _Show) -> AvatarInfo:
         show.progress(progress.stage, progress.done, progress.total, progress.note)
 
     return build(given.source, given.avatar_id, given.avatars, options, report)
+
+
+def _blending(given: argparse.Namespace) -> Blending:
+    """MuseTalk 1.0 knows the shift alone, 1.5 all but the shift, as upstream takes these flags."""
+    of_version: dict[str, dict[str, object]] = {
+        "v1": {"bbox_shift": given.bbox_shift},
+        "v15": {"mode": given.parsing_mode, "extra_margin": given.extra_margin},
+    }
+    preset = PRESETS[given.version]
+    try:
+        return type(preset).model_validate(preset.model_dump() | of_version[given.version])
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadRequest(f"--{first['loc'][0]}: {first['msg']}; {first['input']} was given") from error
 
 
 def _import(given: argparse.Namespace, show: _Show) -> AvatarInfo:

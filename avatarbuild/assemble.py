@@ -29,6 +29,7 @@ from avatarbuild.still import Still
 from avatarbuild.track import FloatArray, Track, seconds
 from avatarbuild.tracker import Tracker, TrackOptions
 from avatarbuild.workspace import Workspace
+from engines.musetalk.box import V15_REALTIME, Blending
 from errors import BadRequest, Unavailable, Unprocessable
 from manifest import MODELS
 from media import FPS
@@ -59,6 +60,8 @@ class BuildOptions:
     """Replace an avatar of that id."""
     source: SourceOptions = SourceOptions()
     track: TrackOptions = TrackOptions()
+    blending: Blending = V15_REALTIME
+    """How MuseTalk's faces are cut out and put back."""
     still_seconds: float = STILL_SECONDS
     licence: str = LICENCE
     """Of the avatar: what its maker may do with the likeness."""

@@ -40,8 +40,8 @@ def build(
 
     def make(directory: Path) -> AvatarInfo:
         opened = open_source(source, options.source)
-        assembler = Assembler(source.name, avatar_id, directory, options, progress)
-        return assembler.run(opened, lambda: _placer(directory, options.models))
+        assembler = Assembler(options.source.name_of(source), avatar_id, directory, options, progress)
+        return assembler.run(opened, lambda: _placer(directory, options))
 
     return in_workspace(root, avatar_id, options.force, make)
 
@@ -57,8 +57,8 @@ def _check_options(options: BuildOptions) -> None:
             raise BadRequest(f"{name} is {value:g}; allowed: {low:g} to {high:g}")
 
 
-def _placer(directory: Path, models: Path) -> Placer:
-    return PlacesWriter(directory, parser=_parser(models))
+def _placer(directory: Path, options: BuildOptions) -> Placer:
+    return PlacesWriter(directory, options.blending, _parser(options.models))
 
 
 def _parser(models: Path) -> Parser | None:

@@ -21,8 +21,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 _HEAD_BYTES = 64
 
 
-def is_photo(path: Path) -> bool:
-    """Whether a file is a picture rather than a clip, by its first bytes.
+def is_photo(path: Path, name: str) -> bool:
+    """Whether a file, which messages call `name`, is a picture rather than a clip, by its first bytes.
 
     Raises:
         NotFound: it cannot be read.
@@ -33,43 +33,44 @@ def is_photo(path: Path) -> bool:
         return True
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         if head[12:16] == b"VP8X" and head[20] & 2:
-            raise Unprocessable(f"{path.name} is an animated WebP; save it as a video or as a GIF")
+            raise Unprocessable(f"{name} is an animated WebP; save it as a video or as a GIF")
         return True
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"hevc"):
-        raise Unprocessable(f"{path.name} is a HEIC photo, which cannot be read; save it as JPEG or PNG")
+        raise Unprocessable(f"{name} is a HEIC photo, which cannot be read; save it as JPEG or PNG")
     return head[4:8] == b"ftyp" and head[8:12] == b"avif"
 
 
-def read_picture(path: Path) -> Rgba:
-    """RGB or RGBA uint8 [H,W,3|4], turned as its EXIF data says.
+def read_picture(path: Path, name: str = "") -> Rgba:
+    """RGB or RGBA uint8 [H,W,3|4], turned as its EXIF data says; messages call it `name`, or by its path.
 
     Raises:
         NotFound: it cannot be read.
         Unprocessable: it is no picture, is damaged, or too large.
     """
+    name = name or path.name
     try:
         if path.stat().st_size > BYTES_MAX:
-            raise Unprocessable(f"{path.name} has {path.stat().st_size} bytes; at most {BYTES_MAX} are read")
+            raise Unprocessable(f"{name} has {path.stat().st_size} bytes; at most {BYTES_MAX} are read")
         data = np.frombuffer(path.read_bytes(), np.uint8)
     except OSError as error:
         raise NotFound(f"{path} cannot be read: {error.strerror}") from error
     stated = _stated_size(data[: 1 << 20].tobytes())
     if stated:
-        check_size(path.name, *stated)  # before it is unpacked
+        check_size(name, *stated)  # before it is unpacked
     try:
         raw = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if len(data) else None
         # Only without IMREAD_UNCHANGED is the picture turned as its EXIF data says; opacity is then lost.
         if raw is not None and (raw.ndim == 2 or raw.shape[2] == 3):
             raw = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise Unprocessable(f"{path.name} cannot be decoded as a picture: {error.err}") from error
+        raise Unprocessable(f"{name} cannot be decoded as a picture: {error.err}") from error
     if raw is None:
-        raise Unprocessable(f"{path.name} is no picture that can be read, or is damaged")
+        raise Unprocessable(f"{name} is no picture that can be read, or is damaged")
     if raw.dtype == np.uint16:
         raw = np.asarray(raw // 256, np.uint8)
     if raw.dtype != np.uint8 or raw.ndim != 3 or raw.shape[2] not in (3, 4):
-        raise Unprocessable(f"{path.name} has pixels of {raw.dtype} {list(raw.shape[2:])}; 8 or 16 bits RGB are read")
-    check_size(path.name, raw.shape[1], raw.shape[0])
+        raise Unprocessable(f"{name} has pixels of {raw.dtype} {list(raw.shape[2:])}; 8 or 16 bits RGB are read")
+    check_size(name, raw.shape[1], raw.shape[0])
     code = cv2.COLOR_BGRA2RGBA if raw.shape[2] == 4 else cv2.COLOR_BGR2RGB
     return np.asarray(cv2.cvtColor(raw, code), np.uint8)
 
@@ -83,7 +84,7 @@ class Photo:
     def __init__(self, path: Path, options: SourceOptions) -> None:
         """Raises Unprocessable when it cannot be decoded."""
         self.notes: list[str] = []
-        picture = read_picture(path)
+        picture = read_picture(path, options.name_of(path))
         self.width, self.height = fitted(picture.shape[1], picture.shape[0], options.max_side)
         self._picture = shaped(picture, self.width, self.height, options.background)
 

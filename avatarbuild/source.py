@@ -34,6 +34,12 @@ class SourceOptions:
     """What comes later is left out."""
     background: tuple[int, int, int] = (128, 128, 128)
     """RGB 0..255, behind pictures that are transparent."""
+    name: str = ""
+    """What messages call the source; its file name if empty (an upload's is made up)."""
+
+    def name_of(self, path: Path) -> str:
+        """What messages call the source at `path`."""
+        return self.name or path.name
 
 
 class Source(Protocol):
@@ -84,8 +90,8 @@ def open_source(path: Path, options: SourceOptions | None = None) -> Source:
     if not path.is_file():
         raise NotFound(f"{path} does not exist")
     if path.stat().st_size == 0:
-        raise Unprocessable(f"{path.name} is empty; a clip, a photo or a folder of pictures is needed")
-    return Photo(path, options) if is_photo(path) else Clip(path, options)
+        raise Unprocessable(f"{options.name_of(path)} is empty; a clip, a photo or a folder of pictures is needed")
+    return Photo(path, options) if is_photo(path, options.name_of(path)) else Clip(path, options)
 
 
 def check_size(name: str, width: int, height: int) -> None:

@@ -43,13 +43,14 @@ class Clip:
         """Raises Unprocessable when it is no video or is damaged at its start."""
         self.notes: list[str] = []
         self._path = path
+        self._name = options.name_of(path)
         self._options = options
         self._turn = 0
         self._stated_s: float | None = None
         self._read_s = 0.0
         first = next(self._decoded(only_first=True), None)
         if first is None:
-            raise Unprocessable(f"{path.name} holds no picture that can be decoded")
+            raise Unprocessable(f"{self._name} holds no picture that can be decoded")
         _, frame = first
         self._shape = frame.width, frame.height
         self._turn = round(frame.rotation / 90) % 4
@@ -72,7 +73,7 @@ class Clip:
         picture: Rgb | None = None
         for count, frame in enumerate(resample(self._decoded(), 1 / FPS)):
             if count >= round(self._options.max_seconds * FPS):
-                self.notes.append(f"only the first {self._options.max_seconds:g} s of {self._path.name} are used")
+                self.notes.append(f"only the first {self._options.max_seconds:g} s of {self._name} are used")
                 return
             if picture is None or frame is not last:
                 picture = self._convert(frame)
@@ -80,7 +81,7 @@ class Clip:
             yield picture
         if self._stated_s and self._read_s < self._stated_s - max(MISSING_S, MISSING_SHARE * self._stated_s):
             raise Unprocessable(
-                f"{self._path.name} is damaged: it states {self._stated_s:.2f} s, "
+                f"{self._name} is damaged: it states {self._stated_s:.2f} s, "
                 f"but its pictures end after {self._read_s:.2f} s"
             )
 
@@ -89,7 +90,7 @@ class Clip:
         try:
             with av.open(str(self._path)) as container:
                 if not container.streams.video:
-                    raise Unprocessable(f"{self._path.name} holds no video")
+                    raise Unprocessable(f"{self._name} holds no video")
                 stream = container.streams.video[0]
                 self._judge(container, stream)
                 rate = stream.average_rate or Fraction(FPS)
@@ -99,7 +100,7 @@ class Clip:
                     if not only_first and (frame.width, frame.height) != self._shape:
                         found = f"{frame.width} x {frame.height}"
                         size = f"from {self._shape[0]} x {self._shape[1]} to {found}"
-                        raise Unprocessable(f"the picture size of {self._path.name} changes {size} at {at:.2f} s")
+                        raise Unprocessable(f"the picture size of {self._name} changes {size} at {at:.2f} s")
                     self._read_s = max(self._read_s, at + lasts - float(stream.start_time or 0) * _base(stream))
                     yield (at, lasts), frame
                     if only_first:
@@ -107,11 +108,11 @@ class Clip:
         except (FFmpegError, OSError, ValueError, UnicodeDecodeError) as error:
             where = f"damaged after {self._read_s:.2f} s" if self._read_s else "not a video that can be read"
             reason = getattr(error, "strerror", None) or error
-            raise Unprocessable(f"{self._path.name} is {where}: {reason}") from error
+            raise Unprocessable(f"{self._name} is {where}: {reason}") from error
 
     def _judge(self, container: av.container.InputContainer, stream: av.VideoStream) -> None:
         context = stream.codec_context
-        check_size(self._path.name, context.width, context.height)
+        check_size(self._name, context.width, context.height)
         context.thread_type = "AUTO"
         context.thread_count = THREADS
         # A picture of which a part is lost is an error, not a grey smear that would become the avatar.
@@ -144,10 +145,10 @@ class Clip:
         curve = HDR_CURVES.get(int(frame.color_trc))
         if curve:
             self.notes.append(
-                f"{self._path.name} is an HDR clip ({curve}); its colours will look pale: an SDR clip is better"
+                f"{self._name} is an HDR clip ({curve}); its colours will look pale: an SDR clip is better"
             )
         if frame.interlaced_frame:
-            self.notes.append(f"{self._path.name} is interlaced; its lines are kept as they are")
+            self.notes.append(f"{self._name} is interlaced; its lines are kept as they are")
 
 
 def resample(frames: Iterable[tuple[tuple[float, float], T]], step_s: float) -> Iterator[T]:

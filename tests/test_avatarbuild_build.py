@@ -373,6 +373,27 @@ def test_the_command_tells_errors_in_json(tmp_path: Path, capsys: pytest.Capture
     assert last == {"error": "clip.mp4 lasts 0.20 s (5 frames); at least 1 s is needed", "status": 422}
 
 
+def test_the_command_takes_musetalks_flags(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    same = ("build", clip, "--avatars", tmp_path)
+    flags = ("--version=v15", "--parsing_mode=neck", "--extra_margin=3", "--bbox_shift=7")
+    assert run(capsys, *same, "--avatar_id", "five", *flags)[0] == 0
+    settings = Places.load(Avatar.load(tmp_path / "five")).settings
+    assert (settings.mode, settings.extra_margin, settings.bbox_shift) == ("neck", 3, 0)
+    assert run(capsys, *same, "--avatar_id", "one", "--version=v1", *flags[1:])[0] == 0
+    settings = Places.load(Avatar.load(tmp_path / "one")).settings
+    assert (settings.mode, settings.extra_margin, settings.bbox_shift, settings.expand) == ("raw", 0, 7, 1.2)
+    status, out = run(capsys, *same, "--avatar_id", "no", "--extra_margin=-1", "--json")
+    assert status == 1
+    assert "extra_margin" in json.loads(out)["error"]
+
+
+def test_an_upload_is_called_what_its_sender_calls_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_clip(tmp_path / "3f2a.mp4", mira(5))
+    words = ("build", source, "--avatar_id", "me", "--avatars", tmp_path / "avatars", "--source_name", "hol\niday.mp4")
+    out = run(capsys, *words, "--json")[1]
+    assert json.loads(out.splitlines()[-1])["error"].startswith("holiday.mp4 lasts 0.20 s")
+
+
 def test_the_command_tells_people_in_words(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["build", str(clip), "--avatar_id", "me", "--avatars", str(tmp_path), "--background", "red"]
     assert avatarcli.main(words) == 1
