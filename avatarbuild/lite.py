@@ -19,8 +19,12 @@ from avatarbuild.litepatch import Patch, find_patch, smooth
 from avatarbuild.track import Track
 
 COORDS, FACE = "coords.npz", "face.npz"
+VERSION = 1
+"""Of `face.npz`."""
+CLOSING_MAX = 4.0
+"""A frame open further than this, over the mean of the open ones, is closed no further: the field would fold."""
 CLOSED_UNITS = 0.010
-"""Lips that the mesh sees this little apart are closed: 3 mm at most in 1000 between the eyes is its noise."""
+"""Lips that the mesh sees this little apart are closed: on closed lips it is off by up to 0.005."""
 EDGE_UNITS = 0.018
 """How much further apart open lips are taken to be than the mesh says."""
 LIP_SMOOTH_FRAMES = 0.8
@@ -41,19 +45,8 @@ def prepare_lite(track: Track, frames: Callable[[], Iterator[NDArray[np.uint8]]]
     model = FaceModel.load()
     patch = find_patch(track, model)
     lips, shift = _lips(track, patch)
-    look = Look(patch, LipLine(float(np.ptp(patch.points[list(CORNERS), 0]))))
-    seen = 0
-    for picture, affine, mesh, contours in zip(frames(), patch.affine, track.mesh, lips, strict=False):
-        look.add(picture, affine, mesh, contours)
-        seen += 1
-    if seen != len(track):
-        raise ValueError(f"frames: {seen} pictures for a track of {len(track)}")
-    lips = look.settle(lips, _unit(patch))
-
+    lips, tone = _seen(track, frames(), patch, lips)
     rest = Rest(patch.points, patch.view, _rest_lips(lips))
-    gap = (lips[:, 1, 3:8, 1] - lips[:, 0, 3:8, 1]).mean(1)
-    rest_gap = float((rest.lips[1, 3:8, 1] - rest.lips[0, 3:8, 1]).mean())
-    amplitude = np.clip(gap / rest_gap, 0, 4) if rest_gap > CLOSED_UNITS * rest.unit else np.zeros(len(gap))
     nodes = patch.nodes()
     window = still(rest, nodes)
     moved = displacements(model, rest)
@@ -66,17 +59,43 @@ def prepare_lite(track: Track, frames: Callable[[], Iterator[NDArray[np.uint8]]]
     )
     np.savez_compressed(
         directory / FACE,
-        version=np.int32(1),
+        version=np.int32(VERSION),
         size=np.array([patch.width, patch.height], np.int32),
         step=np.int32(patch.step),
         field=field.astype(np.float16),
         lips=lips.astype(np.float32),
         shift=shift.astype(np.float32),
-        closing=amplitude.astype(np.float32),
+        closing=_closing(lips, rest).astype(np.float32),
         mouth=_mouth(rest, moved, jaw_height(model, rest)),
-        tone=look.tone(),
+        tone=tone,
     )
     return {"coords": COORDS, "face": FACE}
+
+
+def _seen(
+    track: Track, pictures: Iterator[NDArray[np.uint8]], patch: Patch, lips: Float64
+) -> tuple[Float64, NDArray[np.float32]]:
+    """The lips where the pictures show that they meet, and the tone of the face (`Look.tone`)."""
+    look = Look(patch, LipLine(float(np.ptp(patch.points[list(CORNERS), 0]))))
+    seen = 0
+    for picture, affine, mesh, contours in zip(pictures, patch.affine, track.mesh, lips, strict=False):
+        look.add(picture, affine, mesh, contours)
+        seen += 1
+    if seen != len(track):
+        raise ValueError(f"frames: {seen} pictures for a track of {len(track)}")
+    return look.settle(lips, _unit(patch)), look.tone()
+
+
+def _closing(lips: Float64, rest: Rest) -> Float64:
+    """[N]: how much of the closing field closes the mouth of each frame; 0 where it is closed."""
+
+    def gap(edges: Float64) -> Float64:
+        return np.asarray((edges[..., 1, 3:8, 1] - edges[..., 0, 3:8, 1]).mean(-1), np.float64)
+
+    at_rest = float(gap(rest.lips))
+    if at_rest <= CLOSED_UNITS * rest.unit:
+        return np.zeros(len(lips))
+    return np.clip(gap(lips) / at_rest, 0, CLOSING_MAX)
 
 
 def _unit(patch: Patch) -> float:
