@@ -27,9 +27,10 @@ from voiceactivity import VoiceActivity
 if TYPE_CHECKING:
     from avatar import Avatar
 
-UNITS_AHEAD_MAX = 7  # 280 ms: the renderer fills up to here
-UNITS_AHEAD_LOW = 4
-"""And starts again below this: a session's units share a batch, and the three left outlast a hold-up of the machine."""
+UNITS_AHEAD_MAX = 9  # 360 ms: the renderer fills up to here
+UNITS_AHEAD_LOW = 6
+"""And starts again below this: four units of a session share a batch and, where a step is as long, a window; the five
+that are left, 200 ms, outlast what holds a busy machine up."""
 START_UNITS_MAX = 4  # most units to wait for before speech starts
 BLEND_IN = 1 / 3  # share of the drawn mouth added per unit: in over 3 units, 120 ms
 BLEND_OUT = 1 / 4  # out over 4 units once the mouth is closed, or a pause is one

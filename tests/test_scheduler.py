@@ -112,8 +112,9 @@ def speak(sessions: int, seconds: float, batch_s: float, lanes: int = 2) -> Crow
         for real in crowd.reals:
             await real.play(noise(seconds + 2))
         await asyncio.sleep(1)
-        for shown in crowd.shown:
+        for shown, real in zip(crowd.shown, crowd.reals, strict=True):
             shown.clear()
+            cast(WatchedReal, real).waits_s.clear()  # all began to speak at the same moment
         await asyncio.sleep(seconds)
         crowd.shown = [list(shown) for shown in crowd.shown]
         await crowd.close()
@@ -128,7 +129,7 @@ def test_twenty_sessions_on_an_engine_of_8_ms_a_batch_of_16_are_never_late() -> 
     assert all(all(shown) for shown in crowd.shown), "a picture was late"
     assert min(len(shown) for shown in crowd.shown) >= 24.5 * seconds
     waits = np.concatenate([cast(WatchedReal, real).waits_s for real in crowd.reals])
-    assert len(waits) > 20 * FPS * seconds
+    assert len(waits) > 19 * FPS * seconds
     assert np.percentile(waits, 99) < 0.060
 
 

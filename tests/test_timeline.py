@@ -163,7 +163,8 @@ def test_a_unit_that_needs_no_drawing_waits_for_those_before_it() -> None:
         timeline.accept(request, picture)
         assert timeline.take(1, 0.0) is None, "a later unit went first"
     timeline.accept(requests[0], drawn[0])
-    units = [timeline.take(1, 0.0) for _ in requests]
+    units = [timeline.take(1, 0.0) for _ in range(UNITS_AHEAD_MAX)]
+    assert len(requests) == UNITS_AHEAD_MAX - 1, "the last one is of the pause"
     played = [frame for unit in units if unit for frame in unit.speech]
     assert [id(frame) for frame in played] == [id(frame) for frame in speech[: len(played)]]
     assert len(played) == 2 * UNITS_AHEAD_MAX
