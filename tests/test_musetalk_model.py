@@ -304,6 +304,16 @@ class TestRunner:
         runner.mode = "plain"
         assert runner.run(3).shape == (3, 3)
 
+    def test_when_a_graph_cannot_be_captured_it_goes_on_without(self, caplog: pytest.LogCaptureFixture) -> None:
+        if torch.cuda.is_available():
+            pytest.skip("here it can")
+        runner = self.runner()
+        runner._cuda, runner.mode = True, "graphs"
+        runner.prefix[:3] = 1
+        with caplog.at_level(logging.WARNING):
+            assert runner.run(3).tolist() == [[2.0] * 3] * 3
+        assert str(runner.mode) == "plain" and "cannot be captured" in caplog.text
+
     def test_when_compiling_fails_it_goes_on_without(
         self, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -57,7 +57,7 @@ class Files:
     vae: Path
     """Directory."""
     tiny: Path | None
-    """Directory or file; None when there is none."""
+    """Directory; None when there is none."""
     command: str
     """What brings them."""
 
@@ -127,11 +127,23 @@ def load_vae(files: Files) -> Any:
     Raises:
         NotFound, Unprocessable: see `read_tensors`, `check_tensors`.
     """
-    command = files.command if files.vae.parent == files.unet.parent else PULL["v15"]
-    config = read_config(files.vae / "config.json", command)
+    return vae_of(files.vae, files.command if files.vae.parent == files.unet.parent else PULL["v15"])
+
+
+def vae_of(directory: Path, command: str = PULL["v15"]) -> Any:
+    """The `AutoencoderKL` of a directory; see `load_vae`.
+
+    Args:
+        directory: holds config.json and one of `VAE_FILES`.
+        command: what brings it.
+
+    Raises:
+        NotFound, Unprocessable: see `read_tensors`, `check_tensors`.
+    """
+    config = read_config(directory / "config.json", command)
     with torch.device("meta"):
-        vae = _build(AutoencoderKL, config, files.vae / "config.json", command)
-    path = _one_of(files.vae, VAE_FILES, command)
+        vae = _build(AutoencoderKL, config, directory / "config.json", command)
+    path = _one_of(directory, VAE_FILES, command)
     tensors = new_attention_names(read_tensors(path, command))
     check_tensors(tensors, expected_shapes("vae", vae), path, command)
     return _filled(vae, tensors)
@@ -145,8 +157,17 @@ def load_tiny(files: Files) -> Any:
     """
     if files.tiny is None:
         raise NotFound(f"a tiny decoder (taesd/) is not there; to get it: {PULL_TINY}")
-    path = _one_of(files.tiny, TINY_FILES, PULL_TINY)
-    described = files.tiny / "config.json"
+    return tiny_of(files.tiny)
+
+
+def tiny_of(directory: Path) -> Any:
+    """The tiny decoder of a directory; see `load_tiny`.
+
+    Raises:
+        NotFound, Unprocessable: see `read_tensors`, `check_tensors`.
+    """
+    path = _one_of(directory, TINY_FILES, PULL_TINY)
+    described = directory / "config.json"
     config = read_config(described, PULL_TINY) if described.is_file() else dict(_TINY_CONFIG)
     with torch.device("meta"):
         decoder = _build(AutoencoderTiny, config, described, PULL_TINY).decoder

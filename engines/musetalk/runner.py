@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -70,6 +71,9 @@ class Runner:
         self.sizes = sizes
         self.prefix = torch.zeros((sizes[-1], *prefix_shape), device=device, dtype=dtype)
         self.audio = torch.zeros((sizes[-1], *audio_shape), device=device, dtype=dtype)
+        self._place: contextlib.AbstractContextManager[Any] = (
+            torch.cuda.device(device) if self._cuda else contextlib.nullcontext()
+        )
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
 
     def size_for(self, rows: int) -> int:
@@ -84,13 +88,12 @@ class Runner:
     def run(self, rows: int) -> torch.Tensor:
         """The result of the first `rows` rows: [rows, ...], overwritten by the next call."""
         size = self.size_for(rows)
-        if self._cuda and self.mode != "plain":
-            if size not in self._graphs and not self._capture(size):
+        with self._place:
+            if not self._cuda or self.mode == "plain" or (size not in self._graphs and not self._capture(size)):
                 return self._call(size)[:rows]
             graph, result = self._graphs[size]
             graph.replay()
             return result[:rows]
-        return self._call(size)[:rows]
 
     def _call(self, size: int) -> torch.Tensor:
         try:
@@ -105,6 +108,17 @@ class Runner:
 
     def _capture(self, size: int) -> bool:
         """Record one batch size; on failure all goes on without graphs."""
+        try:
+            self._graphs[size] = self._captured(size)
+        except (RuntimeError, AssertionError):
+            log.warning("musetalk: a CUDA graph cannot be captured, going on without", exc_info=True)
+            self._graphs.clear()
+            self.mode = "plain"
+            return False
+        return True
+
+    def _captured(self, size: int) -> tuple[torch.cuda.CUDAGraph, torch.Tensor]:
+        """The graph of one batch size, and where its result lies after each replay."""
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
             side = _stream()
             side.wait_stream(torch.cuda.current_stream())
@@ -114,16 +128,10 @@ class Runner:
             torch.cuda.current_stream().wait_stream(side)
             pool = next((graph.pool() for graph, _ in self._graphs.values()), None)
             graph = torch.cuda.CUDAGraph()
-            try:
-                with torch.cuda.graph(graph, pool=pool):
-                    result = self._draw(self.prefix[:size], self.audio[:size])
-            except RuntimeError:
-                log.warning("musetalk: a CUDA graph cannot be captured, going on without", exc_info=True)
-                self._graphs.clear()
-                self.mode = "plain"
-                return False
-        self._graphs[size] = graph, result
-        return True
+            # Other threads of the process may take device memory meanwhile (the ears do).
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                result = self._draw(self.prefix[:size], self.audio[:size])
+        return graph, result
 
 
 def _stream() -> Any:
