@@ -66,9 +66,9 @@ class Hearing:
     and 120 ms of look-ahead the tokens are within TOLERANCE of those of the recording that begins with the window
     (relative error of a video frame's tokens of one state, median over video frames).
 
-    The place of speech in a recording changes MuseTalk's own tokens by more (the last state by 0.8 after 2 s of silence),
-    for they carry it; it is no part of what is said. A linear reader of the mouth that was fitted to whole recordings
-    reads windows at the beginning of the 30 s as well as whole recordings, and better than windows at their own place
+    The place of speech in a recording changes MuseTalk's own tokens by more (the last state by 0.8 behind 2 s of
+    silence), for they carry it; it is no part of what is said. A linear reader of the mouth that was fitted to whole
+    recordings reads windows, which all stand at the beginning of the 30 s, about as well as whole recordings
     (`python -m benchmarks.hearing --reader`).
 
     Args:
