@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,8 +103,15 @@ def _make(given: argparse.Namespace) -> int:
     except Cancelled:
         show.failed("cancelled; nothing was kept", CANCELLED_STATUS)
         return FAILED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more; say nothing at the exit
+        return FAILED
     except MemoryError:
         show.failed("there is not enough memory; a smaller --max_side needs less", 503)
+        return FAILED
+    except Exception as error:
+        traceback.print_exc()
+        show.failed(f"the build failed: {type(error).__name__}: {error}", VisageError.status)
         return FAILED
     show.done(info, given.avatars)
     return DONE

@@ -14,6 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from avatarbuild.detector import Rgb
+from avatarbuild.hdr import CURVES, Grader
 from avatarbuild.source import Rgba, SourceOptions, check_size, fitted, shaped
 from errors import Unprocessable
 from media import FPS
@@ -25,8 +26,6 @@ HD_HEIGHT = 720
 """From this height on a clip that does not state its colours is taken for BT.709, below for BT.601, as players do."""
 UNSPECIFIED = 2
 """FFmpeg's AVCOL_SPC_UNSPECIFIED."""
-HDR_CURVES = {16: "PQ", 18: "HLG"}
-"""FFmpeg's AVCOL_TRC_SMPTE2084 and AVCOL_TRC_ARIB_STD_B67."""
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """FFmpeg's own decoders of these leave opacity out."""
 MISSING_S = 1.0
@@ -46,6 +45,7 @@ class Clip:
         self._name = options.name_of(path)
         self._options = options
         self._turn = 0
+        self._grader: Grader | None = None
         self._stated_s: float | None = None
         self._read_s = 0.0
         first = next(self._decoded(only_first=True), None)
@@ -127,6 +127,10 @@ class Clip:
         width, height = self._upright[::-1] if self._turn % 2 else self._upright
         if frame.width - width <= 1 and frame.height - height <= 1:
             width, height = frame.width, frame.height  # what is odd is cut, not scaled
+        interpolation = Interpolation.AREA if width < frame.width else Interpolation.BICUBIC
+        if int(frame.color_trc) in CURVES:
+            self._grader = self._grader or Grader(int(frame.color_trc), width, height)
+            return self._finished(self._grader.grade(frame, interpolation))
         has_alpha = any(component.is_alpha for component in frame.format.components) or frame.format.name == "pal8"
         space, full = _colours(frame)
         converted = frame.reformat(
@@ -135,18 +139,20 @@ class Clip:
             "rgba" if has_alpha else "rgb24",
             src_colorspace=space,
             src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
-            interpolation=Interpolation.AREA if width < frame.width else Interpolation.BICUBIC,
+            interpolation=interpolation,
             threads=THREADS,
         )
+        return self._finished(converted)
+
+    def _finished(self, converted: VideoFrame) -> Rgb:
+        """Turned, flattened and of the size that comes out."""
         picture: Rgba = np.rot90(converted.to_ndarray(), self._turn)
         return shaped(np.ascontiguousarray(picture), self.width, self.height, self._options.background)
 
     def _remark(self, frame: VideoFrame) -> None:
-        curve = HDR_CURVES.get(int(frame.color_trc))
+        curve = CURVES.get(int(frame.color_trc))
         if curve:
-            self.notes.append(
-                f"{self._name} is an HDR clip ({curve}); its colours will look pale: an SDR clip is better"
-            )
+            self.notes.append(f"{self._name} is an HDR clip ({curve}); its colours are brought to a standard screen's")
         if frame.interlaced_frame:
             self.notes.append(f"{self._name} is interlaced; its lines are kept as they are")
 

@@ -418,3 +418,32 @@ def test_sigterm_cancels_and_leaves_nothing(tmp_path: Path) -> None:
         assert process.wait(30) == 1
     assert json.loads(lines[-1]) == {"error": "cancelled; nothing was kept", "status": 499}
     assert left_in(root) == []
+
+
+def test_a_build_that_nobody_follows_any_more_ends(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "clip.mp4", mira(125))
+    root = tmp_path / "avatars"
+    command = [sys.executable, "app.py", "avatar", "build", str(source), "--avatar_id", "me", "--json"]
+    with subprocess.Popen(
+        [*command, "--avatars", str(root)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(30) == 1
+    assert left_in(root) == []
+
+
+def test_a_fault_of_our_own_is_a_last_line_too(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Track, path: Path) -> NoReturn:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(Track, "save", broken)
+    status, out = run(capsys, "build", clip, "--avatar_id", "me", "--avatars", tmp_path, "--json")
+    assert status == 1
+    assert json.loads(out.splitlines()[-1]) == {"error": "the build failed: ZeroDivisionError: by zero", "status": 500}
+    assert left_in(tmp_path) == []

@@ -3,11 +3,14 @@
 import struct
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
 
+from avatarbuild.hdr import HLG, PQ, to_sdr
 from avatarbuild.source import SourceOptions, fitted, flattened, open_source, parse_colour
 from avatarbuild.video import resample
 from errors import NotFound, Unprocessable
@@ -163,8 +166,6 @@ def test_stated_colours_are_understood(tmp_path: Path, matrix: str, full: bool) 
     cb, cr = (blue - luma) / 2 / (1 - kb), (red - luma) / 2 / (1 - kr)
     scale, base = (1.0, 0) if full else (219 / 255, 16)
     chroma = 1.0 if full else 224 / 255
-    import av
-
     path = tmp_path / "clip.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", 25)
@@ -182,6 +183,41 @@ def test_stated_colours_are_understood(tmp_path: Path, matrix: str, full: bool) 
         container.mux(stream.encode(None))
     picture = next(iter(open_source(path).pictures()))
     assert np.abs(picture[32, 32].astype(int) - [red, green, blue]).max() <= 5
+
+
+def test_hdr_is_brought_to_a_standard_screen(tmp_path: Path) -> None:
+    path = tmp_path / "phone.mkv"
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("ffv1", 25)
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
+        context = stream.codec_context
+        context.color_trc, context.color_primaries, context.colorspace, context.color_range = HLG, 9, 9, 1
+        for k in range(2):
+            frame = av.VideoFrame(64, 64, "yuv420p10le")
+            for plane, value in zip(frame.planes, (64 + 876 * 0.75, 512, 512), strict=True):
+                plane.update(np.full(plane.buffer_size // 2, round(value), np.uint16).tobytes())
+            frame.pts, frame.time_base = k, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    source = open_source(path)
+    assert "HDR clip (HLG)" in source.notes[0]
+    found = next(iter(source.pictures()))[32, 32].astype(int)
+    assert np.abs(found - 242).max() <= 2  # reference white is just under white
+
+
+def test_hdr_colours() -> None:
+    grey = np.full((1, 3), 0.5)
+    for curve in (HLG, PQ):
+        assert np.ptp(to_sdr(grey, curve)) < 0.01
+    ramp = np.repeat(np.linspace(0, 1, 50)[:, None], 3, 1)
+    for curve in (HLG, PQ):
+        shown = to_sdr(ramp, curve)[:, 0]
+        assert (np.diff(shown) >= 0).all()
+        assert shown[0] < 0.01
+        assert shown[-1] > 0.98
+    red, green, blue = to_sdr(np.array([[0.6, 0.4, 0.35]]), HLG)[0]
+    assert red > green > blue
+    assert red - blue > 0.25  # narrower primaries need stronger signals for the same colour
 
 
 # ---- opacity
