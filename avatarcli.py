@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     built.add_argument("--largest", action="store_true", help="take the largest of several faces")
     built.add_argument("--max_side", type=int, default=1920, help="shrink larger pictures to this side, pixels (1920)")
     built.add_argument("--max_seconds", type=float, default=180.0, help="leave out what comes later (180)")
-    built.add_argument("--still_seconds", type=float, default=16.0, help="length of the loop made of a photo (16)")
+    built.add_argument("--still_seconds", type=float, default=8.0, help="length of the loop made of a photo (8)")
     built.add_argument("--background", default="#808080", help="behind transparent pictures (#808080)")
     built.add_argument("--source_name", default="", help="what messages call the source (its file name)")
     built.add_argument("--version", choices=sorted(VERSIONS), default="v15", help="MuseTalk's rules of box and mask")

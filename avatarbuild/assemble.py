@@ -37,8 +37,8 @@ from media import FPS
 IDLE, TRACK, POSTER, PREVIEW, COORDS = "idle.mp4", "track.npz", "poster.jpg", "preview.mp4", "coords.npz"
 SECONDS_MIN = 1.0
 """A shorter loop is seen to repeat."""
-STILL_SECONDS = 16.0
-"""Of the loop that is made of a photo."""
+STILL_SECONDS = 8.0
+"""Of the loop that is made of a photo; it is played there and back, and every frame of it is held in memory."""
 POSTER_QUALITY = 90
 MEMORY_NOTE_BYTES = 1 << 30
 CHANNELS = (
