@@ -11,12 +11,17 @@ from typing import Any, Protocol
 import torch
 import torch.nn.functional as F
 
+from engines.musetalk.norms import fuse
 from engines.musetalk.tensors import moved
 from errors import Unprocessable
 
 
 class Decoder(Protocol):
     """Latents to faces, on the device."""
+
+    def fuse_norms(self) -> None:
+        """Use the kernel of `norms` where there are norms."""
+        ...
 
     def parameters(self) -> Iterator[torch.Tensor]:
         """All weights."""
@@ -44,6 +49,10 @@ class VaeDecoder:
         for part in filter(None, (self._entry, self._decoder)):
             moved(part, device, dtype)
         self._unscale = 1.0 if self._entry is not None else 1.0 / float(vae.config.scaling_factor)
+
+    def fuse_norms(self) -> None:
+        """Use the kernel of `norms`; its device must be one on which that `works`."""
+        fuse(self._decoder)
 
     def parameters(self) -> Iterator[torch.Tensor]:
         """All weights."""
@@ -79,6 +88,9 @@ class TinyDecoder:
         self._stages = _stages(decoder.layers)
         self._first_row = first_row
         self._starts = rows_needed([_convolutions(stage) for stage in self._stages], first_row)
+
+    def fuse_norms(self) -> None:
+        """There are none."""
 
     def parameters(self) -> Iterator[torch.Tensor]:
         """All weights."""

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engines.musetalk import norms
 from engines.musetalk.checkpoint import find, is_published, load_tiny, load_unet, load_vae
 from engines.musetalk.decoder import Decoder, TinyDecoder, VaeDecoder
 from engines.musetalk.encoder import VaeEncoder
@@ -130,6 +131,12 @@ class MuseModel:
                 else VaeDecoder(vae, place, dtype)
             )
             unet = FoldedUNet(raw, place, dtype)
+            if acceleration in ("auto", "fused") and norms.works(place, dtype):
+                unet.fuse_norms()
+                drawer.fuse_norms()
+                acceleration = "fused"
+            elif acceleration == "fused" and place.type == "cuda":
+                acceleration = "graphs"
         return cls(
             files.name,
             unet,

@@ -13,10 +13,10 @@ from errors import BadRequest
 
 log = logging.getLogger(__name__)
 
-Acceleration = Literal["auto", "plain", "graphs", "compile"]
-"""`plain` calls the layers one by one; `graphs` replays CUDA graphs of them; `compile` has torch.compile fuse them
-first (minutes at the start) and replays CUDA graphs of that where there is CUDA. `auto` is `graphs` on CUDA, else
-`plain`."""
+Acceleration = Literal["auto", "plain", "graphs", "fused", "compile"]
+"""`plain` calls the layers one by one; `graphs` replays CUDA graphs of them; `fused` does too, with a kernel of our own
+for norms (see `norms`); `compile` has torch.compile fuse them first (minutes at the start) and replays CUDA graphs of
+that where there is CUDA. `auto` is `plain` on a CPU; on CUDA it is `fused` where its kernel works, else `graphs`."""
 
 WARM_CALLS = 3
 """Calls before a capture, so that libraries have chosen their kernels and taken their memory."""
@@ -45,7 +45,7 @@ class Runner:
         acceleration: see `Acceleration`.
 
     Raises:
-        BadRequest: unknown acceleration, or graphs without CUDA.
+        BadRequest: unknown acceleration, or one that needs CUDA.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Runner:
         if acceleration not in get_args(Acceleration):
             raise BadRequest(f"acceleration {acceleration!r} is not one of {', '.join(get_args(Acceleration))}")
         self._cuda = device.type == "cuda"
-        if acceleration == "graphs" and not self._cuda:
-            raise BadRequest(f"acceleration 'graphs' needs a CUDA device, but the device is {device}")
+        if acceleration in ("graphs", "fused") and not self._cuda:
+            raise BadRequest(f"acceleration {acceleration!r} needs a CUDA device, but the device is {device}")
         self.mode = ("graphs" if self._cuda else "plain") if acceleration == "auto" else acceleration
         self._plain = draw
         self._draw: Draw = draw

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from engines.musetalk.norms import FusedNorm, fuse
 from engines.musetalk.tensors import moved
 from errors import Unprocessable
 
@@ -55,6 +56,12 @@ class FoldedUNet:
         self.latent_channels = int(unet.conv_in.in_channels)
         self.audio_channels = int(unet.config.cross_attention_dim)
         self.prefix_parts = 3 if self._down[0][1] else 2
+
+    def fuse_norms(self) -> None:
+        """Use the kernel of `norms`; its device must be one on which that `works`."""
+        fuse(self._unet)
+        for transformer in self._all_transformers():
+            transformer.norm = FusedNorm(transformer.norm, silu=False)
 
     def parameters(self) -> Iterator[torch.Tensor]:
         """All weights, those that were joined too."""
