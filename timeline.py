@@ -159,10 +159,10 @@ class Timeline:
             self.phase = Phase.SPEAKING
 
     def _next_speech(self) -> FeatureWindow:
+        before = len(self.asr)
         window = self.asr.next()
-        for frame in window.speech:
-            if self._heard and self._heard[0][0] is frame:
-                self._heard.popleft()
+        for _ in range(before - len(self.asr)):
+            self._heard.popleft()
         return window
 
     def _voice_near(self) -> bool:

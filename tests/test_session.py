@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import dataclasses
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import numpy as np
 import pytest
 
 from basereal import JOBS_MAX
 from errors import Busy
-from media import Event
+from media import Event, SpeechFrame
 from speech import frames_of
 from tests.fakes.session import FakeEngine, FakeVoice, Stage
 from tests.virtual_time import run_virtual
@@ -125,6 +126,27 @@ def test_a_voice_that_ends_without_saying_so_is_heard_to_its_end() -> None:
         assert not s.real.speaking
 
     assert on_stage(play, voice=FakeVoice(marks_final=False)).spoken == list(range(1, 34))
+
+
+def test_the_mouth_moves_again_after_a_voice_that_ended_without_saying_so() -> None:
+    tone, quiet = np.full(320 * 40, 0.1, np.float32), np.zeros(320 * 20, np.float32)
+
+    async def play(s: Stage) -> None:
+        await s.real.play(np.concatenate([tone, quiet]))
+        await asyncio.sleep(2.0)
+        s.shown.clear()
+        await s.real.play(np.concatenate([quiet, tone]))
+        await asyncio.sleep(3.0)
+
+    async def unmarked(sound: object, turn: int) -> AsyncGenerator[list[SpeechFrame], None]:
+        async for burst in frames_of(sound, turn):  # type: ignore[arg-type]
+            yield [dataclasses.replace(frame, final=False) for frame in burst]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("basereal.frames_of", unmarked)
+        stage = on_stage(play)
+    loud = [s.blend for s in stage.shown if all(s.numbers)]
+    assert loud == [100] * 20, "a voice without lips"
 
 
 def test_speech_starts_with_a_reserve_that_survives_the_engines_jitter() -> None:
