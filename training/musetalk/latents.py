@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=48_000, help="video frames to draw, beside the held-out ones")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    vae = AutoencoderKL.from_pretrained(options.work / "vae").eval()
+    vae = AutoencoderKL.from_pretrained(options.work / "vae", low_cpu_mem_usage=False).eval()
     teacher = load_teacher(options.avatar)
     rng = np.random.default_rng(2)
     shifts = np.rint(rng.normal(0, SHIFT_PX, (teacher.avatar.count, PLACES, 4))).astype(np.int64)

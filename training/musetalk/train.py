@@ -22,7 +22,7 @@ from torch import Tensor
 
 from engines.musetalk.features import ROWS, ROWS_PER_FRAME, token_positions
 from training.ears.targets import aperture
-from training.musetalk.hearing import Whitening, fold
+from training.musetalk.hearing import Whitening, direct, fold
 from training.musetalk.pictures import SIDE
 from training.musetalk.sound import BLOCK_ROWS
 
@@ -34,10 +34,10 @@ CONFIG: dict[str, Any] = {
     "out_channels": 4,
     "cross_attention_dim": WIDTH,
     "block_out_channels": [32, 96, 160],
-    "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+    "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
     "layers_per_block": 1,
-    "attention_head_dim": 4,
+    "attention_head_dim": 8,
     "norm_num_groups": 16,
     "act_fn": "silu",
     "flip_sin_to_cos": True,
@@ -45,8 +45,8 @@ CONFIG: dict[str, Any] = {
     "center_input_sample": False,
 }
 STEPS = 3000
-BATCH = 32
-RATE = 2e-3
+BATCH = 16
+RATE = 1.5e-3
 WARM_UP_STEPS = 100
 KEPT = 0.995
 """Of the averaged weights, each step."""
@@ -119,13 +119,15 @@ class Trainer:
         torch.manual_seed(seed)
         self.data, self.rng, self.done = data, np.random.default_rng(seed), 0
         self.unet = UNet2DConditionModel(**CONFIG)
-        self.average = UNet2DConditionModel(**CONFIG).requires_grad_(False)
-        self.average.load_state_dict(self.unet.state_dict())
         self.optimizer = torch.optim.AdamW(self.unet.parameters(), lr=RATE, weight_decay=0.01, betas=(0.9, 0.98))
-        sample = self.rng.choice(data.train, min(8000, len(data.train)), replace=False)
+        sample = self.rng.choice(data.train, min(4000, len(data.train)), replace=False)
         source, target = data.pairs(sample)
         self.reader = Reader.of(target - source[:, 4:], data.mouth[sample])
-        self.whitening = Whitening.of(data.tokens(sample[:4000]))
+        tokens = data.tokens(sample[:1200])
+        self.whitening = Whitening.of(tokens)
+        direct(self.unet, self.whitening(tokens), LAYERS)
+        self.average = UNet2DConditionModel(**CONFIG).requires_grad_(False)
+        self.average.load_state_dict(self.unet.state_dict())
         self._step = torch.tensor([0])
 
     def forward(self, unet: UNet2DConditionModel, source: Tensor, rows: NDArray[np.int64]) -> Tensor:
@@ -137,7 +139,7 @@ class Trainer:
         """One step of `steps`; gives both losses."""
         fall = 0.02 + 0.49 * (1 + np.cos(np.pi * self.done / steps))
         for group in self.optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, (self.done + 1) / WARM_UP_STEPS) * fall
+            group["lr"] = float(RATE * min(1.0, (self.done + 1) / WARM_UP_STEPS) * fall)
         rows = self.rng.choice(self.data.train, BATCH)
         source, target = self.data.pairs(rows)
         made = self.forward(self.unet, source, rows)
