@@ -78,6 +78,10 @@ class BaseASR:
         """Forget what was put in and not taken; what was heard stays as left context."""
         self._pending.clear()
 
+    def hush(self) -> None:
+        """Take what was heard for silence."""
+        self._heard.extend([SILENCE] * len(self._heard))
+
     def cut(self, speech: SpeechPair, *, look_ahead: bool = True) -> FeatureWindow:
         """The window around `speech`, which joins what was heard."""
         ahead = [self._pending[i].pcm for i in range(min(self.right, len(self._pending)))] if look_ahead else []

@@ -145,6 +145,30 @@ class BaseReal:
             self.events.publish(Event("interrupted", self.turn), self._clock())
         return self.turn
 
+    def suspend(self) -> bool:
+        """Fall silent at once and keep what was not heard yet; False when there is nothing to keep.
+
+        `resume` goes on from there, `interrupt` drops it.
+        """
+        with self._lock:
+            if self._timeline.suspended or not self._timeline.pending:
+                return False
+            self._timeline.suspend()
+        self._scheduler.wake()
+        self.events.publish(Event("paused", self.turn), self._clock())
+        return True
+
+    def resume(self) -> bool:
+        """Go on after `suspend`; False when nothing was kept."""
+        with self._lock:
+            if not self._timeline.suspended:
+                return False
+            self._timeline.resume()
+            self._tell_room()
+        self._scheduler.wake()
+        self.events.publish(Event("resumed", self.turn), self._clock())
+        return True
+
     @property
     def speaking(self) -> bool:
         """True from the acceptance of text or sound until the last of it is played out."""
@@ -190,7 +214,7 @@ class BaseReal:
     def _finish(self, job: _Job, task: asyncio.Task[None]) -> None:
         with self._lock:
             if job.turn == self.turn:
-                self._timeline.asr.end()
+                self._timeline.end()
         self._scheduler.wake()
         if task.cancelled() or (error := task.exception()) is None:
             return
@@ -205,8 +229,7 @@ class BaseReal:
         rest = list(burst)
         while rest:
             with self._lock:
-                asr = self._timeline.asr
-                room = max(0, SPEECH_QUEUE_FRAMES - len(asr))
+                room = max(0, SPEECH_QUEUE_FRAMES - self._timeline.waiting)
                 for frame in rest[:room]:
                     if frame.turn == self.turn:
                         self._timeline.put(frame)
@@ -242,7 +265,7 @@ class BaseReal:
 
     def _tell_room(self) -> None:
         """Let `_put` go on once half of the queue is free."""
-        if len(self._timeline.asr) < SPEECH_QUEUE_FRAMES // 2 and not self._room.is_set():
+        if self._timeline.waiting < SPEECH_QUEUE_FRAMES // 2 and not self._room.is_set():
             self._loop.call_soon_threadsafe(self._room.set)
 
     def accept(self, request: LipRequest, picture: I420 | None) -> None:

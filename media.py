@@ -35,7 +35,7 @@ class Event:
     """Something a client is told when the speech frame that carries it is played out."""
 
     name: str
-    """`speech.started`, `speech.ended`, `clause.started`, `word`, `interrupted` or `error`."""
+    """`speech.started`, `speech.ended`, `clause.started`, `word`, `paused`, `resumed`, `interrupted` or `error`."""
     turn: int
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     """JSON-ready details: `text`, and for a word its `start_s` and `end_s` within the clause."""

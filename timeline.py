@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from baseasr import BaseASR, FeatureWindow, SpeechPair
 from engines.base import LipRequest
-from media import I420, SPEECH_FRAMES_PER_UNIT, UNIT_S, MediaUnit, SpeechFrame, silent_frame
+from media import I420, SILENCE, SPEECH_FRAMES_PER_UNIT, UNIT_S, MediaUnit, SpeechFrame, silent_frame
 from voiceactivity import VoiceActivity
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class Timeline:
         self._activity = VoiceActivity()
         self._heard: collections.deque[tuple[SpeechFrame, bool]] = collections.deque()
         """Frames put in and not yet planned, and whether there is a voice in them."""
+        self._kept: list[SpeechFrame] | None = None
+        """While suspended: the speech that is to be said again."""
         self._filling = True
         self._playing = False
         self._play_index = 0
@@ -101,8 +103,23 @@ class Timeline:
 
     def put(self, frame: SpeechFrame) -> None:
         """Append one frame of the current turn."""
+        if self._kept is not None:
+            self._kept.append(frame)
+            return
         self.asr.put(frame)
         self._heard.append((frame, self._activity.hear(frame.pcm)))
+
+    def end(self) -> None:
+        """Nothing follows what was put so far."""
+        if self._kept:
+            self._kept[-1] = dataclasses.replace(self._kept[-1], final=True)
+        else:
+            self.asr.end()
+
+    @property
+    def waiting(self) -> int:
+        """Speech frames put in and not yet planned."""
+        return len(self.asr) + len(self._kept or ())
 
     def advance(self, latency_s: float) -> bool:
         """Plan the units that need no drawing; True when the next one does and should be drawn now."""
@@ -202,7 +219,7 @@ class Timeline:
     @property
     def pending(self) -> bool:
         """True while speech is waiting, being drawn, or drawn and not yet taken."""
-        return bool(len(self.asr) or self._units or self._in_flight)
+        return bool(self.waiting or self._units or self._in_flight)
 
     def take(self, start_units: int, now: float) -> MediaUnit | None:
         """The unit of the next 40 ms; None holds the last picture in silence.
@@ -242,6 +259,33 @@ class Timeline:
     def interrupt(self, turn: int) -> None:
         """Start `turn`: drop all speech and every unit of older turns; the mouth closes from where it is."""
         self.turn = turn
+        self._kept = None
+        self._stop()
+
+    def suspend(self) -> None:
+        """Stop sounding; what was not shown is kept for `resume`, and the mouth closes from where it is."""
+        if self._kept is not None:
+            return
+        shown = [frame for unit, _ in self._units for frame in unit.speech]
+        drawn = [frame for planned in self._in_flight for frame in planned.speech]
+        said = [frame for frame in (*shown, *drawn) if frame.pcm is not SILENCE or frame.events or frame.final]
+        self._kept = [*said, *(frame for frame, _ in self._heard)]  # without the silence of a closing mouth
+        self._stop()
+
+    def resume(self) -> None:
+        """Say what `suspend` kept, from the very unit on."""
+        kept, self._kept = self._kept, None
+        self.asr.hush()  # what it heard last comes again
+        for frame in kept or ():
+            self.put(frame)
+
+    @property
+    def suspended(self) -> bool:
+        """True from `suspend` until `resume` or an interruption."""
+        return self._kept is not None
+
+    def _stop(self) -> None:
+        """Drop all units and speech; the mouth closes from where it is."""
         self.asr.drop_pending()
         self._heard.clear()
         self._units.clear()

@@ -76,7 +76,7 @@ class Stage:
             while rest and len(self.timeline.asr) < ahead:
                 self.timeline.put(rest.popleft())
             self.tick()
-            assert len(self.shown) < 5000
+            assert len(self.shown) < 600, "speech that never comes to an end"
         for _ in range(ticks_after):
             self.tick()
 
@@ -254,6 +254,58 @@ def test_whatever_is_said_is_played_once_in_order_with_lips_that_never_jump(
     ]
     assert all(blend >= BLEND_IN - 1e-9 for blend in voiced), "a voice without lips"
     assert not stage.timeline.pending and stage.blends[-1] == 0.0
+
+
+@given(RUNS, st.integers(0, 3), st.integers(1, 40), st.integers(0, 30))
+def test_what_was_not_heard_before_a_suspension_is_said_after_it(
+    runs: list[tuple[float, int]], delay: int, before: int, silent: int
+) -> None:
+    speech = frames(*runs)
+    stage = Stage(delay=delay)
+    for frame in speech:
+        stage.timeline.put(frame)
+    for _ in range(before):
+        stage.tick()
+    heard = len(stage.spoken(speech))
+    stage.timeline.suspend()
+    for _ in range(silent):
+        stage.tick()
+    assert len(stage.spoken(speech)) == heard, "sound while suspended"
+    assert stage.timeline.pending or heard == len(speech)
+    stage.timeline.resume()
+    stage.play([])
+    assert stage.spoken(speech) == list(range(len(speech)))
+    shown = [int(unit.picture[0, 1]) for unit in stage.shown if unit is not None]
+    assert jumps([value / 100 for value in shown]) <= BLEND_IN + 0.011
+
+
+def test_speech_that_comes_while_suspended_follows_what_was_kept() -> None:
+    speech = frames((VOICE, 30))
+    stage = Stage()
+    for frame in speech[:20]:
+        stage.timeline.put(frame)
+    stage.tick()
+    stage.timeline.suspend()
+    for frame in speech[20:29]:
+        stage.timeline.put(frame)
+    stage.timeline.end()
+    assert stage.timeline.waiting == 29 - 2
+    stage.timeline.resume()
+    stage.play([])
+    assert len(stage.spoken(speech)) == 28, "the last frame was replaced by one that is final"
+
+
+def test_an_interruption_forgets_what_was_kept() -> None:
+    stage = Stage()
+    for frame in frames((VOICE, 30)):
+        stage.timeline.put(frame)
+    stage.tick()
+    stage.timeline.suspend()
+    stage.timeline.interrupt(1)
+    assert not stage.timeline.pending and not stage.timeline.suspended
+    stage.timeline.resume()
+    stage.play(speech := frames((VOICE, 10), turn=1))
+    assert stage.spoken(speech) == list(range(10))
 
 
 @pytest.fixture(scope="module")
