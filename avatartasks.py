@@ -25,11 +25,12 @@ from errors import Busy, Conflict, NotFound
 log = logging.getLogger(__name__)
 
 TASKS_MAX = 16  # waiting
+NOTES_MAX = 10
 KEPT_MAX = 100  # tasks remembered once they have ended
 CANCEL_TIMEOUT_S = 10.0
 NICENESS = 10
 LINE_BYTES_MAX = 1 << 16
-STAGES = {"decode": (0, 30), "track": (30, 65), "write": (65, 95), "preview": (95, 100)}
+STAGES = {"decode": (0, 30), "track": (30, 60), "preview": (60, 65), "write": (65, 100)}
 """Where in 0..100 % each stage of a build begins and ends."""
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled"]
@@ -53,6 +54,8 @@ class AvatarTask:
     progress: int = 0
     """Percent."""
     error: str = ""
+    notes: tuple[str, ...] = ()
+    """What the build found worth saying: pictures without a face, colours that were converted, memory."""
     created: float = dataclasses.field(default_factory=time.time)
     started: float | None = None
     ended: float | None = None
@@ -210,6 +213,8 @@ class AvatarTasks:
             if "stage" in said:
                 task.stage = str(said["stage"])
                 task.progress = max(task.progress, _percent(said))
+                if said.get("note") and len(task.notes) < NOTES_MAX:
+                    task.notes = (*task.notes, str(said["note"])[:500])
             else:
                 last = said
         return last

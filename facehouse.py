@@ -223,7 +223,7 @@ class FaceHouse:
 
     def not_ready(self) -> str | None:
         """None once a session can be opened, else why not."""
-        return None if self._avatars else "the avatar is being loaded"
+        return self.scheduler.why_not() if self._avatars else "the avatar is being loaded"
 
     def figures(self) -> dict[str, float]:
         """The scheduler's, for `/metrics`."""

@@ -20,6 +20,7 @@ from server.reading import read_json, understood
 
 TAG = "avatars"
 UPLOAD_TIMEOUT_S = 1_800.0
+NAME_CHARACTERS_MAX = 120
 UPLOADS_MAX = 2  # clips being received at once
 FILE_FIELDS = ("video_file", "file")
 AvatarId = Annotated[str, Field(pattern=rf"^{ID_PATTERN.pattern}$", description="1 to 64 of A-Z a-z 0-9 _ -")]
@@ -58,9 +59,10 @@ class TaskState(BaseModel):
     model_type: str
     avatar_id: str
     status: Literal["pending", "running", "completed", "failed", "cancelled"]
-    stage: str = Field(description="decode, track, write or preview")
+    stage: str = Field(description="decode, track, preview or write")
     progress: int = Field(ge=0, le=100, description="Percent")
     error_msg: str
+    notes: list[str] = Field(description="What the build found worth saying, e.g. pictures without a face")
     notify_url: str
     start_time: float | None = Field(description="Seconds since 1970")
     end_time: float | None
@@ -95,6 +97,7 @@ def state(task: AvatarTask) -> TaskState:
         stage=task.stage,
         progress=task.progress,
         error_msg=task.error,
+        notes=list(task.notes),
         notify_url=task.notify_url,
         start_time=task.started,
         end_time=task.ended,
@@ -115,15 +118,15 @@ async def create(call: Call[Nothing]) -> Any:
     if call.request.content_type == "application/json":
         given = understood(TaskRequest, await read_json(call.request))
         _check(given, services)
-        source = await asyncio.to_thread(_copy_named, given, services)
+        source, name = await asyncio.to_thread(_copy_named, given, services), given.video_path
     else:
-        given, source = await _received(call)
+        given, source, name = await _received(call)
     tasks.submit(
         AvatarTask(
             task_id=given.task_id or new_task_id(),
             avatar_id=given.avatar_id,
             source=source,
-            arguments=_arguments(given),
+            arguments=_arguments(given, name),
             model=given.model,
             notify_url=given.notifyurl,
         )
@@ -131,8 +134,8 @@ async def create(call: Call[Nothing]) -> Any:
     return TaskMade(task_id=tasks.all()[0].task_id).model_dump(mode="json")
 
 
-async def _received(call: Call[Nothing]) -> tuple[TaskRequest, Path]:
-    """The form and where its clip was put."""
+async def _received(call: Call[Nothing]) -> tuple[TaskRequest, Path, str]:
+    """The form, where its clip was put, and what the client calls that."""
     services, settings = call.services, call.services.settings
     if services.uploads >= UPLOADS_MAX:
         raise Busy(f"{UPLOADS_MAX} files are being uploaded at this moment: try again later")
@@ -150,11 +153,11 @@ async def _received(call: Call[Nothing]) -> tuple[TaskRequest, Path]:
             _check(given, services)
             if form.file is None:
                 if given.video_path:
-                    return given, await asyncio.to_thread(_copy_named, given, services)
+                    return given, await asyncio.to_thread(_copy_named, given, services), given.video_path
                 raise BadRequest("video_file is missing: send the clip or photo as multipart form field `video_file`")
             path = _upload_path(services, form.filename)
             await asyncio.get_running_loop().run_in_executor(services.decoders, _store, form.file, path)
-            return given, path
+            return given, path, form.filename[:NAME_CHARACTERS_MAX]
         finally:
             form.close()
     finally:
@@ -201,8 +204,9 @@ def _store(file: IO[bytes], path: Path) -> None:
         raise
 
 
-def _arguments(given: TaskRequest) -> tuple[str, ...]:
+def _arguments(given: TaskRequest, filename: str) -> tuple[str, ...]:
     flags = {
+        "--source_name": filename,
         "--name": given.name,
         "--parsing_mode": given.parsing_mode,
         "--bbox_shift": str(given.bbox_shift),
