@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LANES = 2
 WARM_BATCHES = 4
 SPARE_FRAMES = MIN_RIGHT_FRAMES + 2  # behind the left context of a window of silence
 ENCODE_BATCH = 8  # faces whose latents are made at once when an avatar is first met
@@ -60,7 +61,9 @@ class MuseReal(BaseReal):
 
 
 class MuseEngine:
-    """Ears, network and one face per avatar. Implements `LipEngine`.
+    """Ears, network and one face per avatar. Implements `LipEngine` and `WarmEngine`.
+
+    Two batches may be in hand: one is drawn on the device while the one before is blended on the CPU.
 
     Args:
         weights: `v15`, `v1`, `small` or a directory of weights.
@@ -92,6 +95,7 @@ class MuseEngine:
         from engines.musetalk.model import MuseModel
 
         self.max_batch = max_batch
+        self.lanes = LANES
         self._left = left
         self._model = MuseModel.load(
             weights, Path(models), device=device, precision=precision, decoder=decoder, max_batch=max_batch
@@ -99,6 +103,9 @@ class MuseEngine:
         self._ears = Hearing(Path(models) / "whisper", self._model.device, self._model.dtype)
         self._faces: dict[str, _Face] = {}
         self._lock = threading.Lock()
+        """Of `_faces`."""
+        self._device = threading.Lock()
+        """Of the networks: they draw one batch at a time."""
 
     def prepare(self, avatar: Avatar) -> None:
         """Load an avatar's face, and make its latents where they are not there yet.
@@ -117,32 +124,31 @@ class MuseEngine:
 
     def warm_up(self) -> float | None:
         """Draw full batches of silence, so that the first speech does not meet a cold device; pictures per second."""
-        self._model.warm_up()
         with self._lock:
             face = next(iter(self._faces.values()), None)
-        if face is None:
-            return None
-        tokens = self._ears.tokens(
-            np.zeros((self.max_batch, (self._left + SPARE_FRAMES) * SAMPLES_PER_FRAME), np.float32),
-            self._left,
-            [0] * self.max_batch,
-        )
-        began = time.perf_counter()
-        for _ in range(WARM_BATCHES):
-            self._model.draw([(face.latents, i % len(face.latents)) for i in range(self.max_batch)], tokens)
-        return WARM_BATCHES * self.max_batch / (time.perf_counter() - began)
+        silence = np.zeros((self.max_batch, (self._left + SPARE_FRAMES) * SAMPLES_PER_FRAME), np.float32)
+        with self._device:
+            self._model.warm_up()
+            if face is None:
+                return None
+            items = [(face.latents, i % len(face.latents)) for i in range(self.max_batch)]
+            tokens = self._ears.tokens(silence, self._left, [0] * self.max_batch)
+            began = time.perf_counter()
+            for _ in range(WARM_BATCHES):
+                self._model.draw(items, tokens)
+            return WARM_BATCHES * self.max_batch / (time.perf_counter() - began)
 
     def render(self, requests: Sequence[LipRequest]) -> list[I420]:
         """Draw 1..max_batch requests of any avatars; pictures in the order of the requests."""
-        tokens = self._ears.tokens(
-            np.stack([request.window for request in requests]), self._left, [request.offset for request in requests]
-        )
+        windows = np.stack([request.window for request in requests])
         faces = [self._faces[request.avatar.id] for request in requests]
         items = [
             (face.latents, request.avatar.stored(request.frame_index))
             for face, request in zip(faces, requests, strict=True)
         ]
-        mouths = self._model.draw(items, tokens)
+        with self._device:
+            tokens = self._ears.tokens(windows, self._left, [request.offset for request in requests])
+            mouths = self._model.draw(items, tokens)
         return [
             face.blender.blend(request.frame_index, mouth, request.blend)
             for face, request, mouth in zip(faces, requests, mouths, strict=True)
