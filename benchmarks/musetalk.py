@@ -18,7 +18,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.musetalk_meter import DTYPES, Meter, Plan
+from benchmarks.musetalk_meter import Meter, Plan
+from engines.musetalk.parts import DTYPES
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -21,7 +21,8 @@ from benchmarks.musetalk_parity import UNET, VAE
 from engines.musetalk import norms
 from engines.musetalk.decoder import Decoder, TinyDecoder, VaeDecoder
 from engines.musetalk.encoder import VaeEncoder
-from engines.musetalk.model import TOKENS, MuseModel
+from engines.musetalk.model import MuseModel
+from engines.musetalk.parts import DTYPES, TOKENS, Parts
 from engines.musetalk.runner import Acceleration, Runner
 from engines.musetalk.unet import FoldedUNet
 
@@ -39,7 +40,6 @@ VISIBLE_FROM = 96
 """Of 256 rows: blending masks begin at row 99 for a face half as wide again as high, at 110 for a square one."""
 SMALL_UNET: dict[str, Any] = {**UNET, "block_out_channels": [32, 32, 64, 64], "norm_num_groups": 8}
 SMALL_VAE: dict[str, Any] = {**VAE, "block_out_channels": [16, 16, 32, 32], "norm_num_groups": 8, "sample_size": 64}
-DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,10 +175,8 @@ class Meter:
         if self.cuda:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.plan.device)
-        model = MuseModel(
-            "random", unet, encoder, decoder, side=side, latent_side=side // 8, device=self.plan.device,
-            dtype=self.dtype, quality=quality, max_batch=batch, acceleration=mode, cache_mb=256,
-        )  # fmt: skip
+        parts = Parts("random", unet, encoder, decoder, quality, side, side // 8, self.plan.device, self.dtype)
+        model = MuseModel(parts, max_batch=batch, acceleration=mode, cache_mb=256)
         rng = np.random.default_rng(0)
         face = model.face(rng.standard_normal((FACES, 8, side // 8, side // 8)).astype(np.float16))
         audio = torch.randn(batch, TOKENS, 384, device=self.plan.device, dtype=self.dtype)
@@ -186,7 +184,7 @@ class Meter:
         model.draw(items, audio)
         ready_s = time.monotonic() - begun
         whole = self.median_s(lambda: model.draw(items, audio)) / batch
-        parts = self.parts(unet, decoder, side, mode, batch)
+        stages = self.parts(unet, decoder, side, mode, batch)
         drawn = model.draw(items, audio)
         if batch not in self.faces:
             self.faces[batch] = {}
@@ -197,8 +195,8 @@ class Meter:
             "batch": batch,
             "fps": 1 / whole,
             "ms_per_frame": whole * 1000,
-            **parts,
-            "rest_ms": whole * 1000 - parts["unet_ms"] - parts["decoder_ms"],
+            **stages,
+            "rest_ms": whole * 1000 - stages["unet_ms"] - stages["decoder_ms"],
             "difference_of_255": float(np.abs(drawn.astype(np.int16) - expected).mean()),
             "ready_s": ready_s,
             **{f"{key[:-6]}_mb": value / 2**20 for key, value in model.memory().items()},

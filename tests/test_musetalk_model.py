@@ -224,6 +224,21 @@ def test_networks_that_do_not_fit_each_other_are_refused(tmp_path: Path) -> None
         MuseModel.load("v15", tmp_path, device="cpu")
 
 
+@pytest.mark.parametrize(("factor", "chosen"), [(1.0, "fp16"), (1e5, "bf16")])
+def test_weights_that_overflow_in_fp16_are_run_in_bf16(
+    factor: float, chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from engines.musetalk import parts as module
+
+    unet, vae, tiny = networks()
+    unet.conv_in.weight.mul_(factor)
+    as_on_cuda = {"auto": torch.float16, "bf16": torch.bfloat16}
+    monkeypatch.setattr(module, "dtype_of", lambda precision, device: as_on_cuda[precision])
+    loaded = MuseModel.load(write(tmp_path, unet, vae, tiny), tmp_path, device="cpu", max_batch=1)
+    assert loaded.describe()["precision"] == chosen
+    assert ("overflow in fp16" in caplog.text) == (chosen == "bf16")
+
+
 def test_it_says_what_it_is(model: MuseModel) -> None:
     model.warm_up()
     said = model.describe()

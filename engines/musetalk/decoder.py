@@ -31,6 +31,10 @@ class Decoder(Protocol):
         """Predicted latents [B, 4, s, s], scaled as the UNet gives them -> RGB uint8 [B, side, side, 3]."""
         ...
 
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """The same as [B, 3, h, side] in -1..1, without rows that are left out."""
+        ...
+
 
 class VaeDecoder:
     """The decoder half of diffusers' `AutoencoderKL`.

@@ -2,78 +2,66 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engines.musetalk import norms
-from engines.musetalk.checkpoint import find, is_published, load_tiny, load_unet, load_vae
-from engines.musetalk.decoder import Decoder, TinyDecoder, VaeDecoder
-from engines.musetalk.encoder import VaeEncoder
 from engines.musetalk.faces import FaceLatents, PrefixCache
+from engines.musetalk.parts import TOKENS as TOKENS
+from engines.musetalk.parts import Parts, load_parts
+from engines.musetalk.parts import Precision as Precision
+from engines.musetalk.parts import Quality as Quality
 from engines.musetalk.runner import Acceleration, Runner, batch_sizes
-from engines.musetalk.unet import FoldedUNet
-from errors import BadRequest, Unavailable, Unprocessable
+from errors import BadRequest, Unprocessable
 
-log = logging.getLogger(__name__)
-
-TOKENS = 50
-"""Audio vectors a picture: 10 rows of 20 ms times 5 layers of Whisper."""
-PUBLISHED_SIDE = 256
-"""Pixels; what MuseTalk was trained at, whatever a copy of the VAE's config says."""
 CACHE_MB = {"cuda": 4096, "cpu": 512}
-"""Memory for prefixes: at the published size 2,000 frames in 16 bits, 130 in fp32."""
+"""Most memory for prefixes: at the published size 2,000 frames in 16 bits, 130 in fp32."""
+CACHE_SHARE = 8
+"""Of a GPU's free memory, at most one part in so many."""
 MAX_BATCH = 256
-
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-Quality = Literal["sd-vae", "tiny"]
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class MuseModel:
     """The networks on one device. One thread at a time; nothing here knows of sessions.
 
-    Made by `load`.
+    Args:
+        parts: from `load_parts`; most callers use `load`.
+        max_batch: most faces at a time, 1..256.
+        acceleration: see `runner`.
+        cache_mb: see `load`.
+
+    Attributes:
+        side: pixels of a face's side.
+        latent_side: of its latents.
+        latent_channels: of a face's latents, masked and whole.
+        device: where all is.
+        dtype: of weights and activations.
+
+    Raises:
+        BadRequest: an option that does not exist.
     """
 
-    side: int
-    """Pixels of a face's side."""
-    latent_side: int
-    latent_channels: int
-    """Of a face's latents: masked and whole."""
-
     def __init__(
-        self,
-        name: str,
-        unet: FoldedUNet,
-        encoder: VaeEncoder,
-        decoder: Decoder,
-        *,
-        side: int,
-        latent_side: int,
-        device: torch.device,
-        dtype: torch.dtype,
-        quality: Quality,
-        max_batch: int,
-        acceleration: Acceleration,
-        cache_mb: int,
+        self, parts: Parts, *, max_batch: int = 16, acceleration: Acceleration = "auto", cache_mb: int | None = None
     ) -> None:
-        self.name, self.side, self.latent_side = name, side, latent_side
-        self.device, self.dtype, self.quality, self.max_batch = device, dtype, quality, max_batch
-        self.latent_channels = unet.latent_channels
-        self._unet, self._encoder, self._decoder = unet, encoder, decoder
-        shape = (unet.prefix_parts, latent_side**2, unet.channels)
+        if not 1 <= max_batch <= MAX_BATCH:
+            raise BadRequest(f"musetalk: max_batch {max_batch} is not in 1..{MAX_BATCH}")
+        self.side, self.latent_side = parts.side, parts.latent_side
+        self.device, self.dtype, self.max_batch = parts.device, parts.dtype, max_batch
+        self.latent_channels = parts.unet.latent_channels
+        self._parts = parts
+        shape = (parts.unet.prefix_parts, parts.latent_side**2, parts.unet.channels)
+        audio_shape = (TOKENS, parts.unet.audio_channels)
         self._runner = Runner(
-            self._draw_batch, shape, (TOKENS, unet.audio_channels), batch_sizes(max_batch), device, dtype, acceleration
+            self._draw_batch, shape, audio_shape, batch_sizes(max_batch), parts.device, parts.dtype, acceleration
         )
-        frame_bytes = self._runner.prefix[0].nbytes
-        slots = max(2 * max_batch, (cache_mb << 20) // frame_bytes)
-        self._cache = PrefixCache(slots, shape, self._prefixes, device, dtype)
+        room = (_cache_mb(parts.device) if cache_mb is None else cache_mb) << 20
+        slots = max(2 * max_batch, room // self._runner.prefix[0].nbytes)
+        self._cache = PrefixCache(slots, shape, self._prefixes, parts.device, parts.dtype)
         self._landing: torch.Tensor | None = None
 
     @classmethod
@@ -97,60 +85,32 @@ class MuseModel:
             models: the directory of all downloaded weights.
             device: `auto` (the first CUDA device, else the CPU), `cpu`, `cuda`, `cuda:1`, ...
             precision: `auto` is fp16 on CUDA, as MuseTalk itself runs (bf16 costs the same and is eight times
-                coarser), and fp32 on a CPU.
+                coarser), and fp32 on a CPU; weights that overflow in fp16 get bf16.
             decoder: `sd-vae`, or `tiny`: a twentieth of its cost, softer teeth.
             max_batch: most faces at a time, 1..256.
             acceleration: see `runner`.
             first_row: first row of a face that is ever looked at, pixels; the tiny decoder draws no more than that.
-            cache_mb: memory for what of the UNet the sound does not change; None: `CACHE_MB`.
+            cache_mb: memory for what of the UNet the sound does not change; None: `CACHE_MB`, less on a small GPU.
 
         Raises:
             NotFound, Unprocessable: of the files; see `checkpoint`.
             BadRequest: an option that does not exist.
             Unavailable: the device is not there.
         """
-        place = _device(device)
-        dtype = _dtype(precision, place)
-        if decoder not in get_args(Quality) or not 1 <= max_batch <= MAX_BATCH:
-            raise BadRequest(
-                f"musetalk: decoder {decoder!r} (of {', '.join(get_args(Quality))}), max_batch {max_batch}"
-                f" (1 to {MAX_BATCH})"
-            )
-        files = find(weights, Path(models))
-        with torch.no_grad():
-            vae = load_vae(files)
-            side, latent_side = _sides(vae)
-            if not 0 <= first_row < side:
-                raise BadRequest(f"musetalk: first_row {first_row} is not in 0..{side - 1}")
-            raw = load_unet(files)
-            _check_fit(raw, vae, latent_side)
-            encoder = VaeEncoder(vae, place)
-            drawer: Decoder = (
-                TinyDecoder(load_tiny(files), place, dtype, first_row)
-                if decoder == "tiny"
-                else VaeDecoder(vae, place, dtype)
-            )
-            unet = FoldedUNet(raw, place, dtype)
-            if acceleration in ("auto", "fused") and norms.works(place, dtype):
-                unet.fuse_norms()
-                drawer.fuse_norms()
-                acceleration = "fused"
-            elif acceleration == "fused" and place.type == "cuda":
-                acceleration = "graphs"
-        return cls(
-            files.name,
-            unet,
-            encoder,
-            drawer,
-            side=side,
-            latent_side=latent_side,
-            device=place,
-            dtype=dtype,
+        parts = load_parts(
+            weights,
+            Path(models),
+            device=device,
+            precision=precision,
             quality=decoder,
-            max_batch=max_batch,
-            acceleration=acceleration,
-            cache_mb=CACHE_MB["cuda" if place.type == "cuda" else "cpu"] if cache_mb is None else cache_mb,
+            first_row=first_row,
+            may_fuse=acceleration in ("auto", "fused"),
         )
+        if parts.fused:
+            acceleration = "fused"
+        elif acceleration == "fused" and parts.device.type == "cuda":
+            acceleration = "graphs"
+        return cls(parts, max_batch=max_batch, acceleration=acceleration, cache_mb=cache_mb)
 
     def encode(self, faces: NDArray[np.uint8]) -> NDArray[np.float16]:
         """Latents of faces, masked and whole; see `VaeEncoder.encode`.
@@ -168,7 +128,7 @@ class MuseModel:
             raise BadRequest(
                 f"musetalk: faces are {faces.dtype} {list(faces.shape)}, must be uint8 [B, {self.side}, {self.side}, 3]"
             )
-        return self._encoder.encode(faces)
+        return self._parts.encoder.encode(faces)
 
     def face(self, latents: NDArray[np.float16]) -> FaceLatents:
         """An avatar's latents on the device.
@@ -201,7 +161,7 @@ class MuseModel:
             BadRequest: items and tokens do not fit each other or the network.
             IndexError: no such frame.
         """
-        wanted = (len(items), TOKENS, self._unet.audio_channels)
+        wanted = (len(items), TOKENS, self._parts.unet.audio_channels)
         if tuple(tokens.shape) != wanted:
             raise BadRequest(f"musetalk: tokens are {list(tokens.shape)}, must be {list(wanted)}")
         faces = np.empty((len(items), self.side, self.side, 3), np.uint8)
@@ -220,10 +180,10 @@ class MuseModel:
         """What runs where, for `/metrics`, logs and `doctor`."""
         card = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
         return {
-            "weights": self.name,
+            "weights": self._parts.name,
             "device": card,
-            "precision": next(name for name, dtype in _DTYPES.items() if dtype == self.dtype),
-            "decoder": self.quality,
+            "precision": self._parts.precision,
+            "decoder": self._parts.quality,
             "acceleration": self._runner.mode,
             "side": self.side,
             "max_batch": self.max_batch,
@@ -234,7 +194,7 @@ class MuseModel:
 
     def memory(self) -> dict[str, int]:
         """Bytes of the weights for drawing, of the prefixes, and (CUDA) all that torch holds on the device."""
-        parameters = [*self._unet.parameters(), *self._decoder.parameters()]
+        parameters = [*self._parts.unet.parameters(), *self._parts.decoder.parameters()]
         sizes = {
             "weights_bytes": sum(parameter.nbytes for parameter in parameters),
             "cache_bytes": self._cache.bytes,
@@ -264,7 +224,7 @@ class MuseModel:
         faces[:] = self._landing[:count].numpy()
 
     def _draw_batch(self, prefix: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
-        return self._decoder(self._unet(prefix, audio))
+        return self._parts.decoder(self._parts.unet(prefix, audio))
 
     def _prefixes(self, latents: torch.Tensor) -> torch.Tensor:
         """Prefixes of new frames, at one of the fixed sizes."""
@@ -272,61 +232,12 @@ class MuseModel:
         short = self._runner.size_for(count) - count
         if short:
             latents = torch.cat([latents, latents[:1].expand(short, -1, -1, -1)])
-        return self._unet.prefix(latents.contiguous(memory_format=torch.channels_last))[:count]
+        return self._parts.unet.prefix(latents.contiguous(memory_format=torch.channels_last))[:count]
 
 
-def _device(name: str) -> torch.device:
-    """The device of that name.
-
-    Raises:
-        BadRequest: no such kind of device.
-        Unavailable: it is not in this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise BadRequest(f"musetalk: device {name!r} is not auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= torch.cuda.device_count()):
-        raise Unavailable(
-            f"musetalk: device {name!r} is not there; torch sees {torch.cuda.device_count()} CUDA devices"
-        )
-    return device
-
-
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The type of that name.
-
-    Raises:
-        BadRequest: no such precision.
-    """
-    if precision == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    if precision not in _DTYPES:
-        raise BadRequest(f"musetalk: precision {precision!r} is not one of auto, {', '.join(_DTYPES)}")
-    return _DTYPES[precision]
-
-
-def _sides(vae: Any) -> tuple[int, int]:
-    """Pixels and latents of a face's side."""
-    shrink = 2 ** (len(vae.config.block_out_channels) - 1)
-    side = PUBLISHED_SIDE if is_published("vae", vae) else int(vae.config.sample_size)
-    return side, side // shrink
-
-
-def _check_fit(unet: Any, vae: Any, latent_side: int) -> None:
-    """UNet and VAE must speak the same latents.
-
-    Raises:
-        Unprocessable: they do not.
-    """
-    channels = int(vae.config.latent_channels)
-    if (unet.config.in_channels, unet.config.out_channels) != (2 * channels, channels):
-        raise Unprocessable(
-            f"musetalk.json takes {unet.config.in_channels} latent channels and gives {unet.config.out_channels}, but"
-            f" with this VAE ({channels}) they must be {2 * channels} and {channels}"
-        )
-    step = 2 ** (len(unet.config.block_out_channels) - 1)
-    if latent_side % step:
-        raise Unprocessable(f"musetalk.json halves {step.bit_length() - 1} times, but a latent's side is {latent_side}")
+def _cache_mb(device: torch.device) -> int:
+    """How much memory prefixes may take."""
+    if device.type != "cuda":
+        return CACHE_MB["cpu"]
+    free, _ = torch.cuda.mem_get_info(device)
+    return min(CACHE_MB["cuda"], (free >> 20) // CACHE_SHARE)
