@@ -202,7 +202,7 @@ def test_what_is_missing_is_named_with_its_command(directory: Path, tmp_path: Pa
         find("v1", models)
     for part in (directory / "vae").iterdir():
         part.unlink()
-    with pytest.raises(NotFound, match=r"sd-vae.config.json.*weights pull musetalk"):
+    with pytest.raises(NotFound, match=r"sd-vae.config.json.*weights pull sd-vae"):
         find(directory, models)
 
 

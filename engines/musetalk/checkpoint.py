@@ -33,6 +33,7 @@ VAE_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin
 TINY_FILES = (*VAE_FILES, "taesd_decoder.safetensors", "taesd_decoder.pth")
 VERSIONS = {"v15": "musetalkV15", "v1": "musetalk"}
 PULL = {"v15": "python app.py weights pull musetalk", "v1": "python app.py weights pull musetalk-v1"}
+PULL_VAE = "python app.py weights pull sd-vae"
 PULL_TINY = "python app.py weights pull taesd"
 RESTORE_SMALL = "git checkout -- engines/musetalk/small"
 
@@ -86,7 +87,7 @@ def find(weights: str | Path, models: Path) -> Files:
         raise NotFound(f"{unet_config} is not there; to get it: {command}")
     vae = _first([directory / "vae", directory / "sd-vae", models / "sd-vae", models / "sd-vae-ft-mse"], "config.json")
     if vae is None:
-        raise NotFound(f"{models / 'sd-vae' / 'config.json'} is not there; to get it: {PULL['v15']}")
+        raise NotFound(f"{models / 'sd-vae' / 'config.json'} is not there; to get it: {PULL.get(name, PULL_VAE)}")
     return Files(name, unet_config, _one_of(directory, UNET_FILES, command), vae, _tiny(directory, models), command)
 
 
@@ -127,10 +128,11 @@ def load_vae(files: Files) -> Any:
     Raises:
         NotFound, Unprocessable: see `read_tensors`, `check_tensors`.
     """
-    return vae_of(files.vae, files.command if files.vae.parent == files.unet.parent else PULL["v15"])
+    is_own = files.vae.parent == files.unet.parent
+    return vae_of(files.vae, files.command if is_own else PULL.get(files.name, PULL_VAE))
 
 
-def vae_of(directory: Path, command: str = PULL["v15"]) -> Any:
+def vae_of(directory: Path, command: str = PULL_VAE) -> Any:
     """The `AutoencoderKL` of a directory; see `load_vae`.
 
     Args:
