@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -23,8 +22,6 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "params")
 _PREFIX = "module."
 """What torch's data parallel wrapper puts before every key."""
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16)
-_BROKEN = (RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError, struct.error)
-"""What torch's reader raises on bytes that are not a checkpoint."""
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
@@ -114,7 +111,7 @@ def _refuse_placeholders(path: Path, command: str) -> None:
 def _safetensors(path: Path, command: str) -> Tensors:
     try:
         return dict(load_file(path))
-    except (SafetensorError, *_BROKEN) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, RuntimeError) as error:
         size = f"{path.stat().st_size:,} bytes"
         raise Unprocessable(
             f"{path} ({size}) is cut short or no safetensors file: {_first_line(error)}; {command}"
@@ -136,7 +133,8 @@ def _pickled(path: Path, command: str) -> Any:
     except pickle.UnpicklingError as error:
         reason = "it asks to run code, which is refused" if "weights_only" in str(error) and is_zip else "no checkpoint"
         raise Unprocessable(f"{path} ({size}): {reason}: {_first_line(error)}; {command}") from error
-    except _BROKEN as error:
+    except Exception as error:
+        # Bytes that are no pickle make the unpickler raise whatever their first instructions come to.
         raise Unprocessable(
             f"{path} ({size}) is cut short or no checkpoint: {_first_line(error)}; {command}"
         ) from error
