@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib.util
 import os
@@ -91,6 +92,7 @@ class TestFusedNorms:
         self, kernel: list[bool], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         assert not norms.works(CPU, torch.float32)
+        monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())
         pretended: Any = types.SimpleNamespace(type="cuda")
         for worst, said in ((1e-3, None), (1e-1, "off by 1.0e-01"), (float("nan"), "off by nan")):
             monkeypatch.setattr(norms, "_error", lambda *args, worst=worst: worst)

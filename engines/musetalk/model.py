@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -165,7 +166,7 @@ class MuseModel:
         if tuple(tokens.shape) != wanted:
             raise BadRequest(f"musetalk: tokens are {list(tokens.shape)}, must be {list(wanted)}")
         faces = np.empty((len(items), self.side, self.side, 3), np.uint8)
-        with torch.no_grad():
+        with torch.no_grad(), self._current():
             for start in range(0, len(items), self.max_batch):
                 part = slice(start, start + self.max_batch)
                 self._draw(items[part], tokens[part], faces[part])
@@ -173,7 +174,7 @@ class MuseModel:
 
     def warm_up(self) -> None:
         """Run each batch size once, so that no session pays for it; on CUDA this captures the graphs."""
-        with torch.no_grad():
+        with torch.no_grad(), self._current():
             self._runner.warm_up()
 
     def describe(self) -> dict[str, Any]:
@@ -222,6 +223,10 @@ class MuseModel:
         self._landing[:count].copy_(result, non_blocking=True)
         torch.cuda.current_stream(self.device).synchronize()
         faces[:] = self._landing[:count].numpy()
+
+    def _current(self) -> contextlib.AbstractContextManager[Any]:
+        """Makes the model's GPU the current one, as graphs and Triton's kernels want it."""
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else contextlib.nullcontext()
 
     def _draw_batch(self, prefix: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
         return self._parts.decoder(self._parts.unet(prefix, audio))

@@ -61,7 +61,8 @@ def works(device: torch.device, dtype: torch.dtype) -> bool:
     if device.type != "cuda":
         return False
     try:
-        worst = max(_error(device, dtype, *shape, silu) for shape in TRIES for silu in (False, True))
+        with torch.cuda.device(device):
+            worst = max(_error(device, dtype, *shape, silu) for shape in TRIES for silu in (False, True))
     except Exception:
         # Triton raises what its compiler, the driver or a C compiler raise, and none of it is known here.
         log.warning("musetalk: the fused norm cannot be used here, going on with torch's", exc_info=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 from collections.abc import Callable
 from typing import Any, Literal, get_args
@@ -33,7 +32,8 @@ def batch_sizes(most: int) -> tuple[int, ...]:
 class Runner:
     """One function of two batches, called at fixed sizes.
 
-    Callers write the first n rows of `prefix` and `audio` and call `run(n)`. Not thread-safe.
+    Callers write the first n rows of `prefix` and `audio` and call `run(n)`; where there are several GPUs, with its own
+    as the current one. Not thread-safe.
 
     Args:
         draw: (prefix [B, ...], audio [B, ...]) -> result [B, ...].
@@ -71,9 +71,6 @@ class Runner:
         self.sizes = sizes
         self.prefix = torch.zeros((sizes[-1], *prefix_shape), device=device, dtype=dtype)
         self.audio = torch.zeros((sizes[-1], *audio_shape), device=device, dtype=dtype)
-        self._place: contextlib.AbstractContextManager[Any] = (
-            torch.cuda.device(device) if self._cuda else contextlib.nullcontext()
-        )
         self._graphs: dict[int, tuple[torch.cuda.CUDAGraph, torch.Tensor]] = {}
 
     def size_for(self, rows: int) -> int:
@@ -88,12 +85,11 @@ class Runner:
     def run(self, rows: int) -> torch.Tensor:
         """The result of the first `rows` rows: [rows, ...], overwritten by the next call."""
         size = self.size_for(rows)
-        with self._place:
-            if not self._cuda or self.mode == "plain" or (size not in self._graphs and not self._capture(size)):
-                return self._call(size)[:rows]
-            graph, result = self._graphs[size]
-            graph.replay()
-            return result[:rows]
+        if not self._cuda or self.mode == "plain" or (size not in self._graphs and not self._capture(size)):
+            return self._call(size)[:rows]
+        graph, result = self._graphs[size]
+        graph.replay()
+        return result[:rows]
 
     def _call(self, size: int) -> torch.Tensor:
         try:
