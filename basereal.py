@@ -146,12 +146,14 @@ class BaseReal:
         return self.turn
 
     def suspend(self) -> bool:
-        """Fall silent at once and keep what was not heard yet; False when there is nothing to keep.
+        """Fall silent at once and keep what was not heard yet, and what comes; False when nothing is being said.
 
         `resume` goes on from there, `interrupt` drops it.
         """
+        if not self.speaking:
+            return False
         with self._lock:
-            if self._timeline.suspended or not self._timeline.pending:
+            if self._timeline.suspended:
                 return False
             self._timeline.suspend()
         self._scheduler.wake()

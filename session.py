@@ -53,6 +53,12 @@ class Real(Protocol):
     def interrupt(self) -> int:
         """End everything queued; returns the new turn."""
 
+    def suspend(self) -> bool:
+        """Fall silent and keep what was not heard; False when nothing is being said."""
+
+    def resume(self) -> bool:
+        """Go on after `suspend`; False when nothing was kept."""
+
     def act(self, audiotype: int) -> None:
         """Show a custom action."""
 

@@ -173,6 +173,14 @@ class TestcardReal:
         self.turn += 1
         return self.turn
 
+    def suspend(self) -> bool:
+        """There is nothing to keep."""
+        return False
+
+    def resume(self) -> bool:
+        """There is nothing kept."""
+        return False
+
     def act(self, audiotype: int) -> None:
         """The test card has no custom actions; the call is ignored."""
 

@@ -63,6 +63,7 @@ class FakeReal:
         self.played: list[Pcm] = []
         self.first_block_at: float | None = None
         self.acts: list[int] = []
+        self.suspended = False
         self.closed = False
         self.speaking = False
         self.refusal: Exception | None = None
@@ -119,6 +120,14 @@ class FakeReal:
             task.cancel()
         self.hear("interrupted")
         return self.turn
+
+    def suspend(self) -> bool:
+        was, self.suspended = self.suspended, self.speaking
+        return self.speaking and not was
+
+    def resume(self) -> bool:
+        was, self.suspended = self.suspended, False
+        return was
 
     def act(self, audiotype: int) -> None:
         self.acts.append(audiotype)

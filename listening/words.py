@@ -1,0 +1,34 @@
+"""What the words of an utterance are worth while she speaks: "mm-hm" is no question."""
+
+from __future__ import annotations
+
+import re
+
+_WORDS = re.compile(r"[\u3400-\u9fff]|[^\W\d_\u3400-\u9fff]+(?:['’-][^\W\d_]+)*|\d+(?:[.,]\d+)*")
+
+LISTENING_EN = frozenset(
+    "mm mmm mhm hm hmm mm-hm mm-hmm mhmm uh-huh uhuh uh um ah oh aha huh yeah yep yes yup right ok okay sure wow "
+    "nice good great fine really exactly cool alright i see".split()  # noqa: SIM905 (read as words)
+)
+LISTENING_ZH = frozenset("嗯 唔 哦 噢 喔 啊 呃 额 哎 诶 哈 呵 好 的 对 是 行 嘿 呀 啦 吧 了 这样 原来".replace(" ", ""))
+"""What people say to show that they listen (backchannels), by words and by characters. "No", "stop", "wait" and their
+Chinese fellows are not among them: they are said to be heard."""
+WORDS_MAX = 4  # "yeah yeah okay right"; more than that is a sentence
+
+
+def words(text: str) -> list[str]:
+    """Words of alphabetic text and characters of Chinese, lower case; punctuation is none."""
+    return [word.lower() for word in _WORDS.findall(text)]
+
+
+def word_count(text: str) -> int:
+    """How many words or characters."""
+    return len(words(text))
+
+
+def only_listening(text: str) -> bool:
+    """Whether it only says "I am listening"."""
+    found = words(text)
+    return 0 < len(found) <= WORDS_MAX and all(
+        all(letter in LISTENING_ZH for letter in word) if word >= "\u3400" else word in LISTENING_EN for word in found
+    )
