@@ -23,8 +23,9 @@ from weights import state_of
 PACKAGES = ("torch", "diffusers", "safetensors", "whisper")
 INSTALL = "make musetalk"
 TRY_SMALL = "python app.py --model musetalk --musetalk_weights small"
-CPU_FPS_PER_CORE = 0.08
-"""Whole pictures a second at the published size in fp32: 6 s each on 2 cores with AVX-512, measured."""
+CPU_FPS_PER_CORE = 0.15
+"""Whole pictures a second at the published size in fp32: 5.6 s each on one core with AVX-512, measured by
+`benchmarks.musetalk_parity`; a little less, for several cores do not share the work without loss."""
 NEEDED_MB = 6000
 """Device memory at batch 16 in 16 bits: 1.9 GB of weights, the activations of the VAE's decoder, what is kept of the
 UNet for each frame."""

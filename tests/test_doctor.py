@@ -149,7 +149,7 @@ class TestMuseTalk:
     def test_without_a_gpu_it_says_how_slow_it_would_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "cpu_count", lambda: 2)
         found = musechecks.device(MUSETALK, [], "2.13.0+cpu")
-        assert found.state == "note" and "0.2 pictures a second on 2 cores" in found.en and "0.2" in found.zh
+        assert found.state == "note" and "0.3 pictures a second on 2 cores" in found.en and "0.3" in found.zh
         assert "--model lite" in found.en and "--musetalk_weights small" in found.fix
         assert musechecks.device(Settings(model="musetalk", device="cpu"), [H200], "2.13.0").state == "note"
 
