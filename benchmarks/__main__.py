@@ -13,7 +13,7 @@ import aiohttp
 import psutil  # type: ignore[import-untyped]
 from playwright.async_api import Error as PlaywrightError
 
-from benchmarks import engine, latency, load, machine, report, sync
+from benchmarks import avatar_build, blend, engine, face, latency, load, machine, report, scheduler, sync
 from benchmarks.figures import Figure
 from benchmarks.scenario import Plan
 from benchmarks.server import ROOT, Launcher
@@ -27,6 +27,10 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[None, None, list[Figure]]]] = {
     "interrupt": latency.interrupt,
     "sync": sync.sync,
     "engine": engine.engine,
+    "face": face.face,
+    "blend": blend.blend,
+    "scheduler": scheduler.scheduler,
+    "avatar_build": avatar_build.avatar_build,
     "load": load.load,
     "idle": load.idle,
     "naive": load.naive,
