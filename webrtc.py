@@ -2,6 +2,13 @@
 
 The playout clock encodes in its own thread and hands finished packets over; aiortc only packetises, encrypts and sends
 them. The data channel tells the client what is heard when it is heard.
+
+The client's microphone comes on the same connection. A page offers its audio section `sendrecv`, with
+`addTransceiver("audio", {direction: "sendrecv"})` and no track, and when the microphone is switched on gives the
+transceiver's sender one: `sender.replaceTrack(track)`, of `getUserMedia({audio: {echoCancellation: true,
+noiseSuppression: true, autoGainControl: true}})`; `replaceTrack(null)` switches it off. Nothing is negotiated again. A
+page that offers `recvonly`, as LiveTalking's do, has no microphone. For its own canceller to work the page must play
+her sound in an `<audio>` or `<video>` element.
 """
 
 from __future__ import annotations
@@ -27,6 +34,9 @@ from aiortc.sdp import SessionDescription
 
 from errors import Conflict, Unavailable, Unprocessable
 from events import EventBus
+from listening.microphone import Microphone
+from listening.sources import TrackReader
+from media import Pcm
 from transport.aiortc_fixes import (
     Feedback,
     Liveness,
@@ -41,6 +51,7 @@ from transport.channel import EventChannels
 from transport.clock import PlayoutClock, Source
 from transport.encoder import AUDIO_CLOCK_HZ, VIDEO_CLOCK_HZ, H264Encoder, VideoEncoder, Vp8Encoder, picture_bitrate
 from transport.feed import PacketFeed
+from transport.inbound import DECODER_DELAY_S, deliver_at_once
 from transport.offer import parse_offer
 from transport.options import RtcOptions
 from transport.rate import RateControl
@@ -67,13 +78,25 @@ class PeerSession:
     """One peer connection and its playout clock. Construct and call on the event loop."""
 
     def __init__(
-        self, real: Real, options: RtcOptions | None = None, on_closed: Callable[[PeerSession], None] | None = None
+        self,
+        real: Real,
+        options: RtcOptions | None = None,
+        on_closed: Callable[[PeerSession], None] | None = None,
+        *,
+        on_microphone: Callable[[Microphone], None] | None = None,
+        on_sound: Callable[[Pcm, float], None] | None = None,
     ) -> None:
         """Make a session that waits for an offer.
 
         Args:
             on_closed: called once on the event loop when the connection is over, whoever ended it.
+            on_microphone: called at most once, on the event loop while an offer is answered that may send sound.
+            on_sound: see `PlayoutClock.on_sound`; may be set later too, on `clock`.
         """
+        self.microphone: Microphone | None = None
+        """The client's, from the answer on if the offer may send sound; silent until the client has one. It closes
+        with its track."""
+        self.on_microphone = on_microphone
         self.real = real
         self.options = options or RtcOptions()
         self.created_at = time.monotonic()
@@ -83,13 +106,14 @@ class PeerSession:
         self.clock = PlayoutClock(
             real, self.feed, self._open_video, on_ended=self._clock_ended, name=f"playout {real.sessionid}"
         )
+        self.clock.on_sound = on_sound
         self._clock_done = asyncio.Event()
         self._clock_started = False
         self._pc = RTCPeerConnection(
             RTCConfiguration(iceServers=list(self.options.server_ice), bundlePolicy=RTCBundlePolicy.BALANCED)
         )
         self._pc.on("connectionstatechange", self._state_changed)
-        self._pc.on("track", self._discard)
+        self._pc.on("track", self._incoming)
         self.channels = EventChannels(real.events, self.clock.media_time)
         self._pc.on("datachannel", self.channels.add)
         self._codec = "H264"
@@ -180,8 +204,16 @@ class PeerSession:
         elif state in ("failed", "closed"):
             self._close_soon(state)
 
-    def _discard(self, track: MediaStreamTrack) -> None:
-        self._spawn(_consume(track), "inbound")
+    def _incoming(self, track: MediaStreamTrack) -> None:
+        """The first audio track is the microphone; nobody sees or hears others."""
+        if track.kind != "audio" or self.microphone is not None:
+            return self._spawn(_consume(track), "inbound")
+        receiver = next(t.receiver for t in self._pc.getTransceivers() if t.receiver.track is track)
+        deliver_at_once(receiver)
+        self.microphone = microphone = Microphone()
+        self._spawn(TrackReader(track, microphone, held_s=DECODER_DELAY_S).run(), "microphone")
+        if self.on_microphone is not None:
+            self.on_microphone(microphone)
 
     async def _watch(self) -> None:
         """End the session of a client that never connects or vanishes."""
@@ -228,6 +260,8 @@ class PeerSession:
             await self._within(self._clock_done.wait(), "the playout clock")
         self.feed.close()
         await self._finish_recording()
+        if self.microphone is not None:
+            self.microphone.close()
         for task in list(self._tasks):
             task.cancel()
         await self._within(self._pc.close(), "the peer connection")
@@ -302,6 +336,7 @@ class PeerSession:
             "dropped_events": self.channels.dropped,
             "rtt_ms": feedback.rtt_s and round(1000 * feedback.rtt_s, 1),
             "loss": round(feedback.loss, 3),
+            "microphone": self.microphone and self.microphone.describe(),
         }
 
 

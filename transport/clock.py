@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from media import FPS, I420, SPEECH_FRAME_S, SPEECH_FRAMES_PER_UNIT, MediaUnit, Pcm, SpeechFrame
+from media import FPS, I420, SILENCE, SPEECH_FRAME_S, SPEECH_FRAMES_PER_UNIT, MediaUnit, Pcm, SpeechFrame
 from transport.encoder import EncodedPicture, OpusEncoder, Packet, VideoEncoder
 from transport.splice import Splice
 from transport.timesource import SystemTime, TimeSource
@@ -124,6 +124,10 @@ class PlayoutClock:
             on_ended: called last in the clock's thread with the error that ended it, None after `stop`.
         """
         self.stats = ClockStats()
+        self.on_sound: Callable[[Pcm, float], None] | None = None
+        """Is given the 20 ms of every tick that has sound in it and the monotonic time at which it is sent, in the
+        clock's thread, as it is before compression. It must return at once and not write into it; one that raises is
+        called no more."""
         self._source = source
         self._sink = sink
         self._open_video = open_video
@@ -224,6 +228,8 @@ class PlayoutClock:
         if half == 0:
             self._unit = self._source.take()
         pcm, frame = self._speech(half)
+        if pcm is not SILENCE:
+            self._tell(pcm, at)
         packet = audio.encode(pcm, tick)
         video = self._encode_picture(tick // SPEECH_FRAMES_PER_UNIT) if half == 0 else None
         self.stats.ticks += 1
@@ -231,6 +237,16 @@ class PlayoutClock:
         self._sink.deliver(Batch(tick, packet, video))
         if frame is not None:
             self._source.played(frame, at)
+
+    def _tell(self, pcm: Pcm, at: float) -> None:
+        on_sound = self.on_sound
+        if on_sound is None:
+            return
+        try:
+            on_sound(pcm, at)
+        except Exception:
+            log.exception("playout clock %s: the listener to its sound failed and is dropped", self._thread.name)
+            self.on_sound = None
 
     def _speech(self, half: int) -> tuple[Pcm, SpeechFrame | None]:
         """20 ms of sound, and the frame it is when it is one."""
