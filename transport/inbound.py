@@ -1,7 +1,7 @@
 """What a client sends: in order and at once, where aiortc 1.16.0 holds sound back.
 
 aiortc's jitter buffer for sound holds four packets, 80 ms, before it gives the first, and a lost packet makes it wait
-until sixteen are there: from then on everything comes 320 ms late, for good. Whoever only listens needs no steady
+until sixteen are there: from then on everything comes 280 ms late, for good. Whoever only listens needs no steady
 rhythm, so `deliver_at_once` gives every packet on as it comes and waits for a missing one only until `HOLD_PACKETS`
 later ones are there.
 """
