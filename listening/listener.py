@@ -22,12 +22,12 @@ from listening.activity import WINDOW_S, Activity, Heard
 from listening.frames import MicFrame
 from listening.settings import ListeningSettings
 from listening.turns import Judgement, Reason, TurnDetector
+from listening.turntext import is_marked
 from listening.utterance import Recording, Utterance
 from listening.vad import SpeechProbability
 
 if TYPE_CHECKING:
     from asr.base import Recogniser, Transcript
-
     from media import Pcm
 
 log = logging.getLogger(__name__)
@@ -241,7 +241,7 @@ class Listener:
 
     async def _judgement(self, transcript: Transcript, sounds: asyncio.Task[float | None]) -> Judgement:
         verdict = await self._turns.reads_finished(transcript.text, transcript.language)
-        return self._turns.judgement(await sounds, verdict)
+        return self._turns.judgement(await sounds, verdict, is_marked(transcript.text))
 
     async def _recognised(self, pcm: Pcm) -> Transcript | None:
         """The final text; None when there is none, which was told."""

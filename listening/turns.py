@@ -111,12 +111,20 @@ class TurnDetector:
             return await self._classifier.judge(text)
         return turntext.judge(text, language)
 
-    def judgement(self, probability: float | None, verdict: Verdict) -> Judgement:
-        """How long to wait for more."""
+    def judgement(self, probability: float | None, verdict: Verdict, is_marked: bool = True) -> Judgement:
+        """How long to wait for more.
+
+        Args:
+            probability: of an end, by its sound.
+            verdict: on the text.
+            is_marked: whether the recogniser set a full stop or another such mark behind it.
+        """
         at = self._settings
         if verdict == "wait":
             return Judgement(at.wait_limit_s, "wait", probability, verdict)
         level = 1 if probability is None else (probability >= at.likely) + (probability >= at.sure)
+        if not is_marked:
+            level = max(0, level - 1)
         if verdict == "finished":
             return Judgement((at.unlikely_s, at.likely_s, at.sure_s)[level], "finished", probability, verdict)
         wait_s = (at.limit_s, at.open_s, at.unlikely_s)[level]

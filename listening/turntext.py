@@ -139,6 +139,12 @@ _ZH_WAIT = re.compile(
     r"|别说了|别说话|别讲了|先别说|安静|闭嘴|停|停一?下|停下来|打住|慢着|一会儿再说)[啊吧哦呀嘛先我]*"
 )
 
+_SIMPLIFIED = str.maketrans(
+    "為雖還後個們這嗎給說請問時話點會應該沒對從於經讓覺認張條塊臺輛碼電謝兩幾誰樣麼來過別開關據將與並論無種愛見擾煩簡單號",
+    "为虽还后个们这吗给说请问时话点会应该没对从于经让觉认张条块台辆码电谢两几谁样么来过别开关据将与并论无种爱见扰烦简单号",
+)
+"""Characters of the lists above in the script that Whisper writes when it is not told otherwise."""
+
 _NUMBER_GIVEN = re.compile(r"(?:phone|number|code|telephone|mobile|电话|号码|手机号|验证码|密码|卡号)(.*)$")
 _DIGITS = re.compile(
     r"\d|[零一二三四五六七八九幺]|\b(?:zero|oh|one|two|three|four|five|six|seven|eight|nine|double|triple)\b"
@@ -158,6 +164,7 @@ def judge(text: str, language: str | None = None) -> Verdict:
         language: BCP 47 primary tag; what is written in Chinese at the end is judged as Chinese whatever it says.
     """
     text = unicodedata.normalize("NFKC", text[-JUDGED_CHARACTERS:]).strip().lower().replace("’", "'")
+    text = text.translate(_SIMPLIFIED)
     bare = _TAIL_MARKS.sub("", text)
     if not bare:
         return "unfinished"
@@ -172,6 +179,11 @@ def judge(text: str, language: str | None = None) -> Verdict:
     if text.endswith(_OPEN_MARKS) or _number_is_open(bare, "zh" if is_chinese else "en"):
         return "unfinished"
     return "unfinished" if (_zh_is_open(bare) if is_chinese else _en_is_open(bare)) else "finished"
+
+
+def is_marked(text: str) -> bool:
+    """Whether a mark stands at its end that ends sentences. Where a recogniser sets marks, their absence is a doubt."""
+    return text.rstrip("\"'”’)） ").endswith((".", "?", "!", "。", "？", "！")) and not text.endswith("...")
 
 
 def _en_is_open(text: str) -> bool:

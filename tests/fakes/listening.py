@@ -191,6 +191,20 @@ def cough(rng: np.random.Generator) -> Pcm:
     return np.asarray(0.5 * found / np.abs(found).max(), np.float32)
 
 
+def music(seconds: float, rng: np.random.Generator) -> Pcm:
+    """Broken chords and a drum, without a singer."""
+    samples = round(seconds * SAMPLE_RATE_HZ)
+    found = np.zeros(samples + SAMPLE_RATE_HZ)
+    at = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    drum = (rng.standard_normal(len(at)) + np.sin(2 * np.pi * 80 * at)) * np.exp(-30 * at)
+    for beat in range(round(seconds * 4)):
+        start = beat * SAMPLE_RATE_HZ // 4
+        hz = rng.choice([130.8, 164.8, 196.0, 220.0, 261.6, 329.6, 392.0, 523.3])
+        note = sum(np.sin(2 * np.pi * hz * k * at) / k for k in range(1, 6))
+        found[start : start + len(at)] += note * np.exp(-3 * at) + (0.5 * drum if beat % 2 else 0)
+    return np.asarray(0.3 * found[:samples] / np.abs(found).max(), np.float32)
+
+
 def windows(pcm: Pcm, size: int) -> Sequence[Pcm]:
     """Whole pieces of that many samples."""
     return [pcm[i : i + size] for i in range(0, len(pcm) - size + 1, size)]

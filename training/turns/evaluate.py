@@ -45,11 +45,13 @@ def key(pcm: Pcm) -> str:
 
 
 class Kept:
-    """Answers that were given before, in a JSON file."""
+    """Answers that were given before, in a JSON file; None keeps nothing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._answers: dict[str, list[str | float]] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        self._answers: dict[str, list[str | float]] = {}
+        if path is not None and path.is_file():
+            self._answers = json.loads(path.read_text("utf-8"))
 
     def get(self, name: str) -> list[str | float] | None:
         return self._answers.get(name)
@@ -60,7 +62,8 @@ class Kept:
             self.save()
 
     def save(self) -> None:
-        self._path.write_text(json.dumps(self._answers, ensure_ascii=False, indent=0), "utf-8")
+        if self._path is not None:
+            self._path.write_text(json.dumps(self._answers, ensure_ascii=False, indent=0), "utf-8")
 
 
 class Ears:
@@ -68,7 +71,7 @@ class Ears:
 
     name = "evaluation"
 
-    def __init__(self, item: Item, kept: Kept, real: Callable[[Pcm, str], tuple[str, str]] | None) -> None:
+    def __init__(self, item: Item, kept: Kept, real: Callable[[Pcm, str], tuple[str, str, float]] | None) -> None:
         self._item, self._kept, self._real = item, kept, real
         self.guessed = 0
 
@@ -83,7 +86,8 @@ class Ears:
         if answer is None:
             self.guessed += 1
             answer = [self._known(pcm), self._item.language]
-        return Transcript(str(answer[0]), str(answer[1]), 1.0, 0.0, len(pcm) / SAMPLE_RATE_HZ)
+        confidence = float(answer[2]) if len(answer) > 2 else 1.0
+        return Transcript(str(answer[0]), str(answer[1]), confidence, 0.0, len(pcm) / SAMPLE_RATE_HZ)
 
     def _known(self, pcm: Pcm) -> str:
         """The text as far as it was spoken; a recogniser would put a full stop behind it."""
@@ -136,9 +140,9 @@ class Witness(TurnDetector):
         self._text = text
         return await super().reads_finished(text, language)
 
-    def judgement(self, probability: float | None, verdict: Verdict) -> Judgement:
+    def judgement(self, probability: float | None, verdict: Verdict, is_marked: bool = True) -> Judgement:
         self.thoughts.append((self._text, verdict, probability))
-        return super().judgement(probability, verdict)
+        return super().judgement(probability, verdict, is_marked)
 
 
 class Notes(ListenerEvents):
@@ -197,7 +201,7 @@ class Outcome:
 class Evaluator:
     """Plays recordings; shares the models."""
 
-    def __init__(self, real: Callable[[Pcm, str], tuple[str, str]] | None = None) -> None:
+    def __init__(self, real: Callable[[Pcm, str], tuple[str, str, float]] | None = None) -> None:
         self._silero, self._smart_turn = load_silero(), SmartTurn()
         self._real = real
         self.heard, self.sounds = Kept(HEARD), Kept(SOUNDS)
@@ -221,6 +225,10 @@ class Evaluator:
         self.guessed += ears.guessed
         text = " ".join(utterance.transcript.text for _, utterance in notes.ends)
         return Outcome(item, [end for end, _ in notes.ends], notes.pauses, notes.drops, text)
+
+    def forget_texts(self) -> None:
+        """Judge by the known texts from now on, and keep none."""
+        self.heard = Kept(None)
 
     def save(self) -> None:
         """Keep what was answered."""

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import jieba
 import numpy as np
 import soundfile
 import soxr
@@ -42,6 +43,8 @@ FRAME = 160
 SILENT_DB = -40.0
 """Under a recording's loudest frame."""
 FADE = 80  # samples, 5 ms
+BLIND_PAUSED, BLIND_WHOLE = 30, 20
+BLIND_LEAST = {"en": 30, "zh": 10}  # characters
 NOISES: tuple[tuple[str, float], ...] = (("none", 0.0), ("white", 25.0), ("pink", 20.0), ("pink", 15.0))
 """Kind and signal-to-noise ratio in dB, over the frames that sound."""
 
@@ -51,6 +54,8 @@ class Item:
     """One recording."""
 
     name: str
+    source: str
+    """`own` or `blind`."""
     language: str
     text: str
     before: str | None
@@ -66,12 +71,31 @@ class Item:
     """False for what thresholds were tuned on."""
 
 
-def lines() -> Iterator[tuple[str, int, str]]:
-    """Language, number and text of every line."""
+def lines() -> Iterator[tuple[str, str, int, str]]:
+    """Source, language, number and text of every line."""
     for language in LANGUAGES:
         rows = (HERE / f"{language}.txt").read_text("utf-8").splitlines()
         for number, row in enumerate(row for row in rows if row and not row.startswith("#")):
-            yield language, number, row
+            yield "own", language, number, row
+        for number, row in enumerate(blind(language)):
+            yield "blind", language, number, row
+
+
+def blind(language: str) -> Iterator[str]:
+    """Sentences of another text, which the rule on the text was not written beside, with pauses that nobody chose.
+
+    The first BLIND_PAUSED get one between two words, somewhere from a quarter to four fifths of the sentence.
+    """
+    rng = np.random.default_rng(1)
+    rows = (HERE.parent / "ears" / f"corpus_{language}.txt").read_text("utf-8").splitlines()
+    long = [row for row in rows if len(row) >= BLIND_LEAST[language] and row.count("|") == 0]
+    for number, at in enumerate(rng.permutation(len(long))[: BLIND_PAUSED + BLIND_WHOLE]):
+        row = long[int(at)]
+        words = row.split(" ") if language == "en" else list(jieba.cut(row))
+        first, last = round(len(words) * 0.25), max(round(len(words) * 0.25) + 1, round(len(words) * 0.8))
+        cut = int(rng.integers(max(1, first), min(last + 1, len(words) - 1)))
+        glue = " " if language == "en" else ""
+        yield f"{glue.join(words[:cut])} | {glue.join(words[cut:])}" if number < BLIND_PAUSED else row
 
 
 def loudness(pcm: Pcm) -> NDArray[np.float32]:
@@ -139,9 +163,14 @@ async def say(engine: SpeechEngine, voice: Voice, text: str, language: str, spee
     return np.asarray(pcm, np.float32), [word for sound in sounds for word in sound.words]
 
 
-async def make(engines: dict[str, SpeechEngine], language: str, number: int, row: str) -> Item:
+def name_of(source: str, language: str, number: int) -> str:
+    """Of a recording."""
+    return f"{language}-{number:03}" if source == "own" else f"{source}-{language}-{number:03}"
+
+
+async def make(engines: dict[str, SpeechEngine], source: str, language: str, number: int, row: str) -> Item:
     """Speak one line into `cache/`."""
-    name = f"{language}-{number:03}"
+    name = name_of(source, language, number)
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     wanted = VOICES[language][number % len(VOICES[language])]
     engine = engines[wanted.split(":")[0]]
@@ -163,8 +192,9 @@ async def make(engines: dict[str, SpeechEngine], language: str, number: int, row
     soundfile.write(CACHE / f"{name}.wav", pcm, SAMPLE_RATE_HZ, subtype="PCM_16")
     named = f"{kind} {snr_db:.0f} dB" if kind != "none" else kind
     # Neighbours are two of a kind, so halves are alike in voices and kinds of sentence.
-    reported = number // 2 % 2 == 1
-    whole = (name, language, text, before if after else None, voice.id, speed, named, pause_at_s, pause_s, ends_s)
+    reported = source == "blind" or number // 2 % 2 == 1
+    spoken = (text, before if after else None, voice.id, speed, named)
+    whole = (name, source, language, *spoken, pause_at_s, pause_s, ends_s)
     return Item(*whole, reported)
 
 
@@ -179,17 +209,17 @@ async def prepare() -> list[Item]:
     made = {item.name: item for item in load()} if ITEMS.is_file() else {}
     engines: dict[str, SpeechEngine] = {"hibari": HibariEngine(), "kokoro": KokoroEngine()}
     wanted = list(lines())
-    for language, number, row in wanted:
-        name = f"{language}-{number:03}"
+    for source, language, number, row in wanted:
+        name = name_of(source, language, number)
         known = made.get(name)
         text = row.replace(" |", "" if language == "zh" else "").replace("  ", " ")
         if known is None or known.text.replace(" ", "") != text.replace(" ", ""):
-            made[name] = await make(engines, language, number, row)
+            made[name] = await make(engines, source, language, number, row)
             facts = [dataclasses.asdict(item) for item in made.values()]
             ITEMS.write_text(json.dumps(facts, ensure_ascii=False, indent=1), "utf-8")
     for engine in engines.values():
         await engine.aclose()
-    return [made[f"{language}-{number:03}"] for language, number, _ in wanted]
+    return [made[name_of(*line[:3])] for line in wanted]
 
 
 if __name__ == "__main__":
