@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,14 @@ import pytest
 from aiohttp import web
 
 from errors import NotFound
+from listening.frames import MicFrame
+from listening.models import ListeningModels
 from listening.settings import MODES, ListeningSettings
 from listening.smartturn import MEL_BANDS, MEL_FRAMES, SAMPLES, WEIGHTS, SmartTurn, features, mel_filters
 from listening.turns import TenClassifier, TurnDetector
 from listening.turntext import judge
-from media import SAMPLE_RATE_HZ
-from tests.fakes.listening import ScriptedEnd, inline
+from media import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
+from tests.fakes.listening import ScriptedEnd, ScriptedRecogniser, Told, inline
 
 SETTINGS = ListeningSettings()
 
@@ -219,6 +223,23 @@ def test_smart_turn_hears_an_end() -> None:
 def test_missing_weights_name_their_command() -> None:
     with pytest.raises(NotFound, match="weights pull listening"):
         SmartTurn(WEIGHTS.with_name("no.onnx"))
+
+
+async def test_models_are_loaded_once_and_shared(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    models = ListeningModels(tmp_path / "none.onnx")
+    assert "weights pull listening" in str(models.why_not())
+    settings = dataclasses.replace(SETTINGS, classifier_url="http://127.0.0.1:1/v1")
+    told = Told(lambda: 0.0)
+    one = await models.listener(ScriptedRecogniser("Hello."), settings, told)
+    other = await models.listener(ScriptedRecogniser("Hello."), settings, told, language="zh")
+    assert other.language == "zh" and not one.is_speaking
+    await one.feed(MicFrame(np.zeros(SAMPLES_PER_FRAME, np.float32), 0.0))
+    await one.aclose()
+    await other.aclose()
+    await models.aclose()
+    (tmp_path / "none.onnx").write_bytes(b"no network")
+    await models.warm_up()
+    assert "judged by the text alone" in caplog.text and models.why_not() is None
 
 
 @asynccontextmanager

@@ -103,7 +103,7 @@ def test_ten_judges_both_hops_of_a_window(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setitem(sys.modules, "ten_vad", types.SimpleNamespace(TenVad=Judge))
     vad = TenVad()
-    assert vad(np.repeat(np.float32([0.5, 2.0]), 256)) == pytest.approx(0.4, rel=1e-6)
+    assert vad(np.repeat(np.array([0.5, 2.0], np.float32), 256)) == pytest.approx(0.4, rel=1e-6)
     assert heard == [(16383, "int16"), (32767, "int16")], "what clips does not turn over"
 
 
