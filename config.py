@@ -78,8 +78,8 @@ class Settings(BaseSettings):
     )
     precision: Literal["auto", "fp32", "fp16", "bf16"] = setting(
         "auto",
-        "Numbers musetalk computes with: auto (bf16 on a GPU that has it, fp32 on a CPU), fp32, fp16, bf16",
-        "musetalk 的计算精度：auto（支持的 GPU 用 bf16，CPU 用 fp32）、fp32、fp16、bf16",
+        "Numbers musetalk computes with: auto (fp16 on a GPU, fp32 on a CPU), fp32, fp16, bf16",
+        "musetalk 的计算精度：auto（GPU 用 fp16，CPU 用 fp32）、fp32、fp16、bf16",
     )
     avatar_id: str = setting(
         "",

@@ -31,6 +31,7 @@ from museasr import MIN_LEFT_FRAMES, MIN_RIGHT_FRAMES, STEP_FRAMES, MuseASR
 from ttsreal import BaseTTS
 
 if TYPE_CHECKING:
+    from engines.musetalk.blend_gpu import GpuBlender
     from engines.musetalk.faces import FaceLatents
     from engines.musetalk.model import MuseModel, Precision, Quality
 
@@ -73,6 +74,7 @@ class MuseEngine:
         decoder: `sd-vae` or `tiny`.
         max_batch: pictures drawn at once.
         left: speech frames of context in every window.
+        blend_on_device: None: on a GPU, where only what changed of a picture is brought back.
 
     Raises:
         NotFound: weights are missing; the message has the command that brings them.
@@ -90,6 +92,7 @@ class MuseEngine:
         decoder: Quality = "sd-vae",
         max_batch: int = 16,
         left: int = MIN_LEFT_FRAMES,
+        blend_on_device: bool | None = None,
     ) -> None:
         from engines.musetalk.features import Hearing
         from engines.musetalk.model import MuseModel
@@ -100,6 +103,7 @@ class MuseEngine:
         self._model = MuseModel.load(
             weights, Path(models), device=device, precision=precision, decoder=decoder, max_batch=max_batch
         )
+        self._blend_on_device = self._model.device.type == "cuda" if blend_on_device is None else blend_on_device
         self._ears = Hearing(Path(models) / "whisper", self._model.device, self._model.dtype)
         self._faces: dict[str, _Face] = {}
         self._lock = threading.Lock()
@@ -115,7 +119,7 @@ class MuseEngine:
         """
         with self._lock:
             if avatar.id not in self._faces:
-                self._faces[avatar.id] = _Face(avatar, self._model)
+                self._faces[avatar.id] = _Face(avatar, self._model, self._blend_on_device)
 
     def forget(self, avatar_id: str) -> None:
         """Let an avatar's face go."""
@@ -146,9 +150,13 @@ class MuseEngine:
             (face.latents, request.avatar.stored(request.frame_index))
             for face, request in zip(faces, requests, strict=True)
         ]
+        offsets = [request.offset for request in requests]
+        if self._blend_on_device:
+            with self._device:
+                tokens = self._ears.tokens(windows, self._left, offsets)
+                return _blended(requests, faces, self._model.draw_on_device(items, tokens))
         with self._device:
-            tokens = self._ears.tokens(windows, self._left, [request.offset for request in requests])
-            mouths = self._model.draw(items, tokens)
+            mouths = self._model.draw(items, self._ears.tokens(windows, self._left, offsets))
         return [
             face.blender.blend(request.frame_index, mouth, request.blend)
             for face, request, mouth in zip(faces, requests, mouths, strict=True)
@@ -171,10 +179,28 @@ class MuseEngine:
 class _Face:
     """One avatar as the network needs it."""
 
-    def __init__(self, avatar: Avatar, model: MuseModel) -> None:
+    def __init__(self, avatar: Avatar, model: MuseModel, on_device: bool) -> None:
         places = Places.load(avatar)
         self.latents: FaceLatents = model.face(_latents(avatar, places, model))
         self.blender = Blender(avatar, places)
+        self.device_blender: GpuBlender | None = None
+        if on_device:
+            from engines.musetalk.blend_gpu import GpuBlender
+
+            self.device_blender = GpuBlender(avatar, places, model.side, str(model.device))
+
+
+def _blended(requests: Sequence[LipRequest], faces: Sequence[_Face], mouths: Any) -> list[I420]:
+    """Mouths (Tensor uint8 [B,side,side,3]) in their pictures, blended where they were drawn, avatar by avatar."""
+    pictures: dict[int, I420] = {}
+    for face in dict.fromkeys(faces):
+        assert face.device_blender is not None
+        rows = [i for i, other in enumerate(faces) if other is face]
+        blended = face.device_blender.blend(
+            [requests[i].frame_index for i in rows], mouths[rows], [requests[i].blend for i in rows]
+        )
+        pictures.update(zip(rows, blended, strict=True))
+    return [pictures[i] for i in range(len(requests))]
 
 
 def _latents(avatar: Avatar, places: Places, model: MuseModel) -> NDArray[np.float16]:

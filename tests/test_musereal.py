@@ -85,6 +85,19 @@ def test_what_is_heard_and_which_moment_of_it_make_the_picture(engine: MuseEngin
     assert not np.array_equal(pictures[0], pictures[2])
 
 
+def test_blending_where_faces_are_drawn_gives_the_same_bytes(
+    checkpoint: Path, engine: MuseEngine, avatar: Avatar
+) -> None:
+    other = MuseEngine(
+        weights=str(checkpoint), models=str(MODELS), device="cpu", max_batch=4, left=LEFT, blend_on_device=True
+    )
+    engine.prepare(avatar)
+    other.prepare(avatar)
+    requests = [request(avatar, 0), request(avatar, 90, 0.4, seed=1), request(avatar, 7, 0.0)]
+    for here, there in zip(engine.render(requests), other.render(requests), strict=True):
+        assert np.array_equal(here, there)
+
+
 def kept(avatar: Avatar) -> list[Path]:
     return sorted(avatar.directory.glob("latents-*.npy"))
 

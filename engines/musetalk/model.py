@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -162,15 +162,27 @@ class MuseModel:
             BadRequest: items and tokens do not fit each other or the network.
             IndexError: no such frame.
         """
+        faces = np.empty((len(items), self.side, self.side, 3), np.uint8)
+        for start, result in self._batches(items, tokens):
+            self._bring(result, faces[start : start + len(result)])
+        return faces
+
+    def draw_on_device(self, items: Sequence[tuple[FaceLatents, int]], tokens: torch.Tensor) -> torch.Tensor:
+        """As `draw`, but the faces stay where they are drawn: uint8 [len(items), side, side, 3], RGB."""
+        return torch.cat([result.clone() for _, result in self._batches(items, tokens)])
+
+    def _batches(
+        self, items: Sequence[tuple[FaceLatents, int]], tokens: torch.Tensor
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """Where each batch begins and its faces, which the next one overwrites."""
         wanted = (len(items), TOKENS, self._parts.unet.audio_channels)
         if tuple(tokens.shape) != wanted:
             raise BadRequest(f"musetalk: tokens are {list(tokens.shape)}, must be {list(wanted)}")
-        faces = np.empty((len(items), self.side, self.side, 3), np.uint8)
-        with torch.no_grad(), self._current():
-            for start in range(0, len(items), self.max_batch):
-                part = slice(start, start + self.max_batch)
-                self._draw(items[part], tokens[part], faces[part])
-        return faces
+        for start in range(0, len(items), self.max_batch):
+            part = slice(start, start + self.max_batch)
+            with torch.no_grad(), self._current():
+                result = self._draw(items[part], tokens[part])
+            yield start, result
 
     def warm_up(self) -> None:
         """Run each batch size once, so that no session pays for it; on CUDA this captures the graphs."""
@@ -204,18 +216,22 @@ class MuseModel:
             sizes["device_bytes"] = torch.cuda.memory_reserved(self.device)
         return sizes
 
-    def _draw(self, items: Sequence[tuple[FaceLatents, int]], tokens: torch.Tensor, faces: NDArray[np.uint8]) -> None:
-        """One batch into `faces`."""
+    def _draw(self, items: Sequence[tuple[FaceLatents, int]], tokens: torch.Tensor) -> torch.Tensor:
+        """One batch, on the device; the next one overwrites it."""
         for face, index in items:
             if not 0 <= index < len(face):
                 raise IndexError(f"musetalk: frame {index} of a face of {len(face)}")
         count = len(items)
         self._cache.gather(items, self._runner.prefix[:count])
         self._runner.audio[:count].copy_(tokens, non_blocking=True)
-        result = self._runner.run(count)
+        return self._runner.run(count)
+
+    def _bring(self, result: torch.Tensor, faces: NDArray[np.uint8]) -> None:
+        """Copy faces off the device."""
         if self.device.type != "cuda":
             faces[:] = result.numpy()
             return
+        count = len(result)
         if self._landing is None:
             # Page-locked memory is copied to at the bus's full speed; taking it anew for each batch would cost more.
             shape = (self.max_batch, self.side, self.side, 3)
