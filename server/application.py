@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from server import admin, avatars, catalogue, events, human, offer, pages
+from server import admin, avatars, catalogue, events, human, offer, pages, rtvi
 from server.endpoint import SERVICES, Call, Endpoint, Nothing, Services
 from server.middleware import Handler, admit, explain, identify, success
 from server.reading import read_json, understood
@@ -22,6 +22,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     *catalogue.ENDPOINTS,
     *avatars.ENDPOINTS,
     *admin.ENDPOINTS,
+    *rtvi.ENDPOINTS,
 )
 HEADER_BYTES_MAX = 16_384
 
