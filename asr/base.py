@@ -8,7 +8,7 @@ from typing import Protocol
 from media import Pcm
 
 LANGUAGES = ("en", "zh")
-"""Told apart when no language is given. Whisper would choose among a hundred, and takes a short word for any of them."""
+"""Told apart when no language is given: Whisper would choose among a hundred, and takes a short word for any."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

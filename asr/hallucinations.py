@@ -39,7 +39,8 @@ QUIET_DBFS = -66.0
 CREDITS = re.compile(
     r"amara\s*\.?\s*org|subtitles? (?:by|created|provided)|subtitling by|captions? by|transcri(?:bed|ption) by"
     r"|translated by|(?:thanks?|thank you)(?: (?:so|very) much)? for (?:watching|listening|viewing)(?: this video)?\b"
-    r"|(?:like|comment),? (?:and )?subscribe|subscribe (?:to|for) (?:my|the|our|this|more)|see you (?:in the|next) (?:next )?video"
+    r"|(?:like|comment),? (?:and )?subscribe|subscribe (?:to|for) (?:my|the|our|this|more)"
+    r"|see you (?:in the|next) (?:next )?video"
     r"|www\.\S+|https?:\S+|©|copyright (?:©|20\d\d|wdr)"
     r"|字幕(?:由|by|组|組|制作|製作|志愿者|提供|校对|翻译)|(?:中文|简体|翻译|校对)字幕|请不吝|明镜(?:与|和)点点|点点栏目"
     r"|(?:点赞|订阅|转发|打赏)[,，、\s]*(?:点赞|订阅|转发|打赏|支持|关注)|(?:感谢|谢谢)(?:大家|您|你|各位)?(?:的)?(?:观看|收看|收听|观赏)"
@@ -50,9 +51,10 @@ CREDITS = re.compile(
 """Credits and farewells of videos. Nobody says them to a presenter, so they are dropped however sure they are; a
 sentence that only contains one is kept (`_is_mostly`)."""
 COMMON = frozenset(
-    "you|thank you|thanks|thank you very much|bye|bye bye|okay|ok|oh|oh yeah|oh my god|yeah|hello|hi|so|hmm|mm|um|uh|i'm"
-    "|i'm sorry|i don't know|i don't know what to do|the|and|what|music|applause|laughter|silence|blank_audio"
-    "|谢谢|谢谢大家|嗯|啊|哦|好|好的|拜拜|再见|音乐|掌声".split("|")
+    {"you", "thank you", "thanks", "thank you very much", "bye", "bye bye", "okay", "ok", "oh", "oh yeah", "oh my god"}
+    | {"yeah", "hello", "hi", "so", "hmm", "mm", "um", "uh", "the", "and", "what", "music", "applause", "laughter"}
+    | {"i'm", "i'm sorry", "i don't know", "i don't know what to do", "silence", "blank_audio"}
+    | {"谢谢", "谢谢大家", "嗯", "啊", "哦", "好", "好的", "拜拜", "再见", "音乐", "掌声"}
 )
 """What whisper writes for noise most often, and people say as well."""
 _MARKED = re.compile(r"^\s*(?:[\[(（【*♪][^\])）】*♪]*[\])）】*♪]\s*)+$|^[\s♪♫🎵.。,，!！?？…·\-]*$")

@@ -72,7 +72,7 @@ class Link:
         status = self._process.returncode
         return f"by signal {-status}" if status is not None and status < 0 else f"with status {status}"
 
-    async def ask(self, facts: Mapping[str, Any]) -> AsyncGenerator[Answer, None]:
+    async def ask(self, facts: Mapping[str, Any], samples: bytes = b"") -> AsyncGenerator[Answer, None]:
         """The answers to a request, `end` excluded; closed before that, the request is cancelled.
 
         An answer that is `wait` comes every HEARTBEAT_S while the process may be loading.
@@ -85,7 +85,7 @@ class Link:
             raise ConnectionError
         number = next(self._numbers)
         answers = self._requests[number] = asyncio.Queue()
-        self._send({**facts, "id": number})
+        self._send({**facts, "id": number}, samples)
         ended = False
         try:
             while (answer := await self._next(answers)) is not None:
@@ -145,9 +145,9 @@ class Link:
         with contextlib.suppress(ConnectionError):
             await self._writer.wait_closed()
 
-    def _send(self, facts: Mapping[str, Any]) -> None:
+    def _send(self, facts: Mapping[str, Any], samples: bytes = b"") -> None:
         if not self._closed:
-            self._writer.write(messages.pack(facts))
+            self._writer.write(messages.pack(facts, samples))
 
 
 def _start(connection: socket.socket) -> subprocess.Popen[bytes]:

@@ -20,7 +20,7 @@ import errors
 from tts.base import Sound, SpeechEngine, Voice, Word
 
 _SIZES = struct.Struct("<II")
-_SAMPLE = "<f4"
+SAMPLE = "<f4"
 MAX_BYTES = 1 << 28
 """Nearly an hour of sound: a longer message is damaged."""
 STREAM_LIMIT_BYTES = 1 << 20
@@ -54,7 +54,7 @@ async def receive(reader: asyncio.StreamReader) -> tuple[Facts, bytes] | None:
 
 
 def engine(maker: str, options: Mapping[str, Any]) -> SpeechEngine:
-    """The engine that `module:Class` names, made with `options`."""
+    """The engine, of speech or of recognition, that `module:Class` names, made with `options`."""
     module, _, attribute = maker.partition(":")
     made: SpeechEngine = getattr(importlib.import_module(module), attribute)(**options)
     return made
@@ -73,13 +73,13 @@ def voice(facts: Facts) -> Voice:
 def sound_message(number: int, sound: Sound) -> bytes:
     """A piece of the answer to request `number`."""
     words = [(word.text, word.start_s, word.end_s) for word in sound.words]
-    samples = np.ascontiguousarray(sound.pcm, _SAMPLE).tobytes()
+    samples = np.ascontiguousarray(sound.pcm, SAMPLE).tobytes()
     return pack({"id": number, "is": "sound", "words": words}, samples)
 
 
 def sound(facts: Facts, samples: bytes) -> Sound:
     """What `sound_message` was given; its samples cannot be written to."""
-    return Sound(np.frombuffer(samples, _SAMPLE), tuple(Word(*word) for word in facts["words"]))
+    return Sound(np.frombuffer(samples, SAMPLE), tuple(Word(*word) for word in facts["words"]))
 
 
 def error_facts(error: Exception, name: str) -> Facts:

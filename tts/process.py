@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import gc
 import logging
@@ -16,12 +17,17 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from errors import VisageError
 from tts import messages
 from tts.base import Sound, SpeechEngine
 from upkeep import limit_arenas, settle_heap
+
+if TYPE_CHECKING:
+    from asr.base import RecognitionEngine
 
 LOG_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 
@@ -34,6 +40,7 @@ class SpeechServer:
     Requests, each with a number `id` that its answers bear:
         warm_up: `engine`, `maker`, `options` (as `messages.engine` takes them); answered by `end`.
         speak: the same and `clause`, `voice`, `language`, `how` (keyword arguments); answered by `sound`s and `end`.
+        transcribe: of an engine of `asr`: the same, `how` and samples; answered by `transcript` and `end`.
         cancel: ends the request of that number, which is then not answered any more.
         ping: answered by `pong`.
     Instead of `end` there may be an `error`.
@@ -42,13 +49,14 @@ class SpeechServer:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self._engines: dict[str, SpeechEngine] = {}
+        self._engines: dict[str, Any] = {}
+        """Of `tts` or of `asr`; what it is asked for says which."""
         self._jobs: dict[int, asyncio.Task[None]] = {}
 
     async def serve(self) -> None:
         """Until the connection closes; what is still worked on is cancelled."""
         while (message := await messages.receive(self._reader)) is not None:
-            facts, _ = message
+            facts, samples = message
             number = int(facts["id"])
             if facts["do"] == "cancel":
                 if job := self._jobs.get(number):
@@ -56,17 +64,19 @@ class SpeechServer:
             elif facts["do"] == "ping":
                 self._writer.write(messages.pack({"id": number, "is": "pong"}))
             else:
-                job = self._jobs[number] = asyncio.create_task(self._answer(number, facts))
+                job = self._jobs[number] = asyncio.create_task(self._answer(number, facts, samples))
                 job.add_done_callback(functools.partial(self._jobs.pop, number))
         for job in self._jobs.values():
             job.cancel()
         await asyncio.gather(*self._jobs.values(), return_exceptions=True)
 
-    async def _answer(self, number: int, facts: messages.Facts) -> None:
+    async def _answer(self, number: int, facts: messages.Facts, samples: bytes) -> None:
         """Do what is asked and say how it ended."""
         try:
             if facts["do"] == "warm_up":
                 await self._warm_up(self._engine(facts))
+            elif facts["do"] == "transcribe":
+                await self._transcribe(number, self._engine(facts), facts, samples)
             else:
                 await self._speak(number, self._engine(facts), facts)
         except Exception as error:  # A library may raise anything; the other requests must still be answered.
@@ -78,13 +88,13 @@ class SpeechServer:
             return
         self._writer.write(messages.pack({"id": number, "is": "end"}))
 
-    def _engine(self, facts: messages.Facts) -> SpeechEngine:
+    def _engine(self, facts: messages.Facts) -> Any:
         name = facts["engine"]
         if name not in self._engines:
             self._engines[name] = messages.engine(facts["maker"], facts["options"])
         return self._engines[name]
 
-    async def _warm_up(self, engine: SpeechEngine) -> None:
+    async def _warm_up(self, engine: Any) -> None:
         warm_up = getattr(engine, "warm_up", None)
         if warm_up is not None:
             await warm_up()
@@ -98,6 +108,11 @@ class SpeechServer:
             async for sound in sounds:
                 self._writer.write(messages.sound_message(number, sound))
                 await self._writer.drain()
+
+    async def _transcribe(self, number: int, engine: RecognitionEngine, facts: messages.Facts, samples: bytes) -> None:
+        transcript = await engine.transcribe(np.frombuffer(samples, messages.SAMPLE), **facts["how"])
+        answer = {"id": number, "is": "transcript", "transcript": dataclasses.asdict(transcript)}
+        self._writer.write(messages.pack(answer))
 
 
 @contextlib.asynccontextmanager

@@ -71,8 +71,8 @@ class SpeechProcess:
         self._keeper.cancel()
         await asyncio.gather(self._keeper, return_exceptions=True)
 
-    async def ask(self, engine: str, facts: Mapping[str, Any]) -> AsyncGenerator[Answer, None]:
-        """The answers of `engine` to a request.
+    async def ask(self, engine: str, facts: Mapping[str, Any], samples: bytes = b"") -> AsyncGenerator[Answer, None]:
+        """The answers of `engine` to a request; `samples` go with it.
 
         Raises:
             VisageError: what was raised there.
@@ -84,7 +84,7 @@ class SpeechProcess:
         if self._link is None:
             raise EngineError(engine, self._resting or "its process ended")
         try:
-            async with contextlib.aclosing(self._link.ask({**facts, "engine": engine})) as answers:
+            async with contextlib.aclosing(self._link.ask({**facts, "engine": engine}, samples)) as answers:
                 async for answer in answers:
                     yield answer
         except ConnectionError as error:
