@@ -105,8 +105,14 @@ class Fake:
         """End every connection from the server's side; the number that there were."""
         return int(await asyncio.to_thread(self._fetch, "/fake/drop", "POST"))
 
-    def _fetch(self, path: str, method: str) -> Any:
-        with urllib.request.urlopen(urllib.request.Request(self.base + path, method=method), timeout=10) as response:
+    async def build(self, **change: Any) -> None:
+        """Move the build that runs; see `fake_builds.py`."""
+        await asyncio.to_thread(self._fetch, "/fake/build", "POST", change)
+
+    def _fetch(self, path: str, method: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.base + path, data, {"Content-Type": "application/json"}, method=method)
+        with urllib.request.urlopen(request, timeout=10) as response:
             return json.load(response)
 
 

@@ -2,7 +2,8 @@
 
 A page opened as `/?mode=MODE` meets that failure; the mode is read from the Referer of its requests:
 `capacity` 503, `busy` 429, `key` 401 without `Bearer secret`, `media` an answer that leads nowhere, `plain` no `/api`
-and no events, as an original LiveTalking server has it, `nollm` chat answers 503, `deaf` /humanaudio answers 422.
+and no events, as an original LiveTalking server has it, `nollm` chat answers 503, `deaf` /humanaudio answers 422,
+`nobuild` a server that makes no avatars; those of `fake_builds.py`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import fractions
 import io
 import json
 import re
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -26,6 +28,9 @@ import numpy as np
 from aiohttp import web
 from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script, from anywhere
+from tests.browser.fake_builds import CLIP_MIB, DEFAULT, FakeBuilds
 
 DIST = Path(__file__).resolve().parents[2] / "web" / "dist"
 FPS = 25
@@ -48,8 +53,9 @@ VOICES = [
 class Session:
     """One visitor: what is said, what is due, and its connection."""
 
-    def __init__(self, sessionid: str, pc: RTCPeerConnection) -> None:
+    def __init__(self, sessionid: str, avatar: str, pc: RTCPeerConnection) -> None:
         self.sessionid = sessionid
+        self.avatar = avatar
         self.pc = pc
         self.channel: RTCDataChannel | None = None
         self.turn = 1
@@ -166,10 +172,14 @@ class FakeServer:
         self._seen: list[dict[str, Any]] = []
         self._news = asyncio.Condition()
         self._count = 0
+        self._builds = FakeBuilds(
+            self._note, lambda: [each.avatar for each in self._sessions.values()], refuse, mode_of
+        )
 
     def application(self) -> web.Application:
-        app = web.Application(middlewares=[self._gate])
+        app = web.Application(middlewares=[self._gate], client_max_size=2 * CLIP_MIB << 20)
         app.add_routes([
+            *self._builds.routes(),
             web.post("/offer", self.offer),
             web.post("/human", self.human),
             web.post("/humanaudio", self.humanaudio),
@@ -218,7 +228,7 @@ class FakeServer:
             return refuse(429, "20 offers within 10 s: allowed are 10", **{"Retry-After": "3"})
         self._count += 1
         pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
-        session = Session(str(100_000 + self._count), pc)
+        session = Session(str(100_000 + self._count), body.get("avatar") or DEFAULT, pc)
         self._sessions[session.sessionid] = session
 
         @pc.on("datachannel")
@@ -291,7 +301,7 @@ class FakeServer:
             {"id": id, "name": en, "names": {"en": en, "zh": zh}, "poster": f"api/avatars/{id}/poster"}
             for id, en, zh in (("mia", "Mia", "米娅"), ("leo", "Leo", "里奥"))
         ]
-        return web.json_response({"code": 0, "msg": "ok", "data": {"avatars": rows}})
+        return web.json_response({"code": 0, "msg": "ok", "data": {"avatars": rows + self._builds.rows()}})
 
     async def poster(self, request: web.Request) -> web.Response:
         png = io.BytesIO()
@@ -306,8 +316,10 @@ class FakeServer:
         return web.Response(body=png.getvalue(), content_type="image/png")
 
     async def client(self, request: web.Request) -> web.Response:
-        data = {"ice_servers": [], "avatar": "mia", "chat": mode_of(request) != "nollm", "text_characters_max": 500}
-        return web.json_response({"code": 0, "msg": "ok", "data": {**data, "upload_mb_max": 1, "audio_s_max": 600}})
+        mode = mode_of(request)
+        data = {"ice_servers": [], "avatar": DEFAULT, "chat": mode != "nollm", "text_characters_max": 500}
+        limits = {"upload_mb_max": 1, "audio_s_max": 600, "clip_mb_max": CLIP_MIB, "avatars": mode != "nobuild"}
+        return web.json_response({"code": 0, "msg": "ok", "data": {**data, **limits}})
 
     async def voices(self, request: web.Request) -> web.Response:
         return web.json_response({"code": 0, "msg": "ok", "data": {"voices": VOICES}})
@@ -331,6 +343,7 @@ class FakeServer:
             self._news.notify_all()
 
     async def _close(self, app: web.Application) -> None:
+        self._builds.released.set()
         for session in list(self._sessions.values()):
             await session.close()
 
