@@ -49,7 +49,6 @@ class RealRecogniser:
 
     def __init__(self) -> None:
         from asr.build import build_recognisers
-
         from config import Settings
 
         self._loop = asyncio.new_event_loop()

@@ -22,7 +22,6 @@ from listening.activity import WINDOW_S, Activity, Heard
 from listening.frames import MicFrame
 from listening.settings import ListeningSettings
 from listening.turns import Judgement, Reason, TurnDetector
-from listening.turntext import is_marked
 from listening.utterance import Recording, Utterance
 from listening.vad import SpeechProbability
 
@@ -241,7 +240,7 @@ class Listener:
 
     async def _judgement(self, transcript: Transcript, sounds: asyncio.Task[float | None]) -> Judgement:
         verdict = await self._turns.reads_finished(transcript.text, transcript.language)
-        return self._turns.judgement(await sounds, verdict, is_marked(transcript.text))
+        return self._turns.judgement(await sounds, verdict, transcript)
 
     async def _recognised(self, pcm: Pcm) -> Transcript | None:
         """The final text; None when there is none, which was told."""

@@ -12,7 +12,7 @@ import functools
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import aiohttp
 
@@ -20,6 +20,9 @@ from listening import turntext
 from listening.settings import ListeningSettings
 from listening.turntext import Verdict
 from media import Pcm
+
+if TYPE_CHECKING:
+    from asr.base import Transcript
 
 CONNECT_TIMEOUT_S = 2.0
 ANSWER_BYTES_MAX = 1 << 16
@@ -111,23 +114,24 @@ class TurnDetector:
             return await self._classifier.judge(text)
         return turntext.judge(text, language)
 
-    def judgement(self, probability: float | None, verdict: Verdict, is_marked: bool = True) -> Judgement:
+    def judgement(self, probability: float | None, verdict: Verdict, transcript: Transcript) -> Judgement:
         """How long to wait for more.
 
         Args:
             probability: of an end, by its sound.
             verdict: on the text.
-            is_marked: whether the recogniser set a full stop or another such mark behind it.
+            transcript: how far the text is to be believed. What breaks off is recognised with less confidence, and
+                often gets no full stop.
         """
         at = self._settings
         if verdict == "wait":
             return Judgement(at.wait_limit_s, "wait", probability, verdict)
         level = 1 if probability is None else (probability >= at.likely) + (probability >= at.sure)
-        if not is_marked:
-            level = max(0, level - 1)
+        doubts = (transcript.confidence < at.doubted) + (not turntext.is_marked(transcript.text))
+        level = max(0, level - doubts)
         if verdict == "finished":
             return Judgement((at.unlikely_s, at.likely_s, at.sure_s)[level], "finished", probability, verdict)
-        wait_s = (at.limit_s, at.open_s, at.unlikely_s)[level]
+        wait_s = (at.limit_s, at.open_likely_s, at.open_sure_s)[level]
         return Judgement(wait_s, "finished" if level == 2 else "silence", probability, verdict)
 
 

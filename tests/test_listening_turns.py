@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 
+from asr.base import Transcript
 from errors import NotFound
 from listening.frames import MicFrame
 from listening.models import ListeningModels
@@ -26,6 +27,7 @@ from media import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from tests.fakes.listening import ScriptedEnd, ScriptedRecogniser, Told, inline
 
 SETTINGS = ListeningSettings()
+CERTAIN = Transcript("It is red.", "en", 1.0, 0.0, 1.0)
 
 EN_FINISHED = [
     "What are you looking for?",
@@ -155,14 +157,30 @@ def test_long_rubbish_is_judged_at_once() -> None:
 def test_more_doubt_waits_longer(mode: ListeningSettings) -> None:
     turns = TurnDetector(mode)
     for verdict in ("finished", "unfinished"):
-        waits = [turns.judgement(p, verdict).wait_s for p in (0.99, mode.likely, 0.1)]
+        waits = [turns.judgement(p, verdict, CERTAIN).wait_s for p in (0.99, mode.likely, 0.1)]
         assert waits == sorted(waits) and waits[0] < waits[-1]
     for p in (0.99, mode.likely, 0.1, None):
-        finished, unfinished = turns.judgement(p, "finished"), turns.judgement(p, "unfinished")
+        finished, unfinished = (turns.judgement(p, verdict, CERTAIN) for verdict in ("finished", "unfinished"))
         assert finished.wait_s < unfinished.wait_s <= mode.limit_s
         assert finished.is_likely
-        assert turns.judgement(p, "wait").wait_s == mode.wait_limit_s
-        assert not turns.judgement(p, "wait").is_likely
+        assert turns.judgement(p, "wait", CERTAIN).wait_s == mode.wait_limit_s
+        assert not turns.judgement(p, "wait", CERTAIN).is_likely
+
+
+@pytest.mark.parametrize(
+    ("text", "confidence", "wait_s"),
+    [
+        ("It is red.", 1.0, SETTINGS.sure_s),
+        ("它是红色的。", 0.9, SETTINGS.sure_s),
+        ("It is red", 0.9, SETTINGS.likely_s),
+        ("It is red...", 0.9, SETTINGS.likely_s),
+        ("A table for you.", 0.6, SETTINGS.likely_s),
+        ("它是红色的", 0.6, SETTINGS.unlikely_s),
+    ],
+)
+def test_a_text_that_is_doubted_waits_longer(text: str, confidence: float, wait_s: float) -> None:
+    transcript = dataclasses.replace(CERTAIN, text=text, confidence=confidence)
+    assert TurnDetector(SETTINGS).judgement(0.99, "finished", transcript).wait_s == wait_s
 
 
 async def test_smart_turn_that_is_absent_or_fails_leaves_it_to_the_text(caplog: pytest.LogCaptureFixture) -> None:
@@ -171,7 +189,7 @@ async def test_smart_turn_that_is_absent_or_fails_leaves_it_to_the_text(caplog: 
     failing = TurnDetector(SETTINGS, ScriptedEnd(RuntimeError("scripted")), run=inline)
     assert await failing.sounds_finished(pcm) is None
     assert "smart-turn failed" in caplog.text
-    assert TurnDetector(SETTINGS).judgement(None, "finished").wait_s == SETTINGS.likely_s
+    assert TurnDetector(SETTINGS).judgement(None, "finished", CERTAIN).wait_s == SETTINGS.likely_s
 
 
 async def test_smart_turn_works_off_the_loop() -> None:

@@ -191,4 +191,4 @@ def test_modes_answer_sooner_or_wait_longer() -> None:
         times = [getattr(mode, name) for mode in (fast, balanced, quality)]
         assert times == sorted(times) and len(set(times)) == 3, name
     for mode in MODES.values():
-        assert mode.pause_s < mode.sure_s <= mode.likely_s <= mode.unlikely_s <= mode.open_s <= mode.limit_s
+        assert mode.pause_s < mode.sure_s <= mode.likely_s <= mode.unlikely_s < mode.open_sure_s < mode.limit_s

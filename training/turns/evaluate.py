@@ -125,7 +125,6 @@ class Witness(TurnDetector):
         super().__init__(settings, smart_turn, run=run)
         self._kept = kept
         self.thoughts: list[tuple[str, Verdict, float | None]] = []
-        self._text = ""
 
     async def sounds_finished(self, pcm: Pcm) -> float | None:
         if (answer := self._kept.get(key(pcm))) is not None:
@@ -136,13 +135,9 @@ class Witness(TurnDetector):
             self._kept.put(key(pcm), [probability])
         return probability
 
-    async def reads_finished(self, text: str, language: str | None) -> Verdict:
-        self._text = text
-        return await super().reads_finished(text, language)
-
-    def judgement(self, probability: float | None, verdict: Verdict, is_marked: bool = True) -> Judgement:
-        self.thoughts.append((self._text, verdict, probability))
-        return super().judgement(probability, verdict, is_marked)
+    def judgement(self, probability: float | None, verdict: Verdict, transcript: Transcript) -> Judgement:
+        self.thoughts.append((transcript.text, verdict, probability))
+        return super().judgement(probability, verdict, transcript)
 
 
 class Notes(ListenerEvents):
