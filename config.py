@@ -24,7 +24,7 @@ SPEECH_ENGINES = ("edge", "hibari", "kokoro", "espeak")
 ENGINE_SYNONYMS = {"edgetts": "edge", "espeak-ng": "espeak"}
 
 
-SECRETS = ("api_key", "llm_api_key", "turn")
+SECRETS = ("api_key", "llm_api_key", "asr_api_key", "turn")
 """Settings never shown; `public` says only whether they are set."""
 
 
@@ -183,6 +183,49 @@ class Settings(BaseSettings):
     system_prompt: str = setting(
         "", "What the presenter is told about herself; empty: a built-in one", "系统提示词；留空用内置的"
     )
+    listening: Literal["on", "off"] = setting(
+        "on", "Whether visitors' microphones are taken: on or off", "是否接收访客的麦克风：on 或 off"
+    )
+    performance_mode: Literal["fast", "balanced", "quality"] = setting(
+        "balanced",
+        "How conversations are paced: fast (answers sooner, cuts off more often), balanced, quality (more patience, "
+        "the large recogniser)",
+        "对话节奏：fast（回答更快，更易抢话）、balanced、quality（更有耐心，使用大识别模型）",
+    )
+    language: Literal["", "en", "zh"] = setting(
+        "", "Language visitors speak; empty: told by what is heard", "访客使用的语言；留空则自动判断"
+    )
+    echo: Literal["", "off", "browser", "aec", "gate", "window"] = setting(
+        "",
+        "What keeps her voice out of the microphone: browser, aec (on the server), gate, window (half duplex), off; "
+        "empty: as the performance mode says",
+        "如何避免麦克风收到她自己的声音：browser、aec（服务器端）、gate、window（半双工）、off；留空按性能模式",
+    )
+    asr: Words = setting(
+        ("whisper-large-v3-turbo", "whisper-base"),
+        "Speech recognisers, comma separated: whisper-base, whisper-large-v3-turbo, openai, funasr; the first that is "
+        "there is used, one that fails hands on",
+        "语音识别链，逗号分隔：whisper-base、whisper-large-v3-turbo、openai、funasr；依次使用可用者，失败则交给下一个",
+    )
+    asr_base_url: str = setting(
+        "",
+        "Server of the recogniser openai (/v1/audio/transcriptions)",
+        "openai 识别服务地址（/v1/audio/transcriptions）",
+    )
+    asr_api_key: str = setting("", "Key of that server", "该识别服务的密钥")
+    asr_model: str = setting("whisper-1", "Model name asked of it", "向其请求的模型名称")
+    asr_server: str = setting(
+        "", "WebSocket address of the recogniser funasr, ws://host:10095", "funasr 识别服务的 WebSocket 地址"
+    )
+    asr_threads: int = setting(2, "Threads of a local recogniser", "本地识别的线程数", ge=1, le=2)
+    asr_beam: int = setting(
+        1, "Beam of whisper-base; the large one always has 5", "whisper-base 的束宽；大模型固定为 5", ge=1, le=10
+    )
+    asr_window: Literal["short", "whole"] = setting(
+        "short",
+        "What Whisper looks at: short (as long as the sentence) or whole (30 s, four times the work)",
+        "Whisper 的窗口：short（与句子等长）或 whole（30 秒，四倍计算量）",
+    )
     max_upload_mb: int = setting(
         50, "Largest recording POST /humanaudio takes, MiB", "POST /humanaudio 接收的录音上限，MiB", ge=1, le=1024
     )
@@ -288,7 +331,14 @@ class Settings(BaseSettings):
             raise ValueError("must be turn:USER:PASSWORD@HOST:PORT (or turns:..., or stun:HOST:PORT)")
         return value
 
-    @field_validator("llm_base_url", "tts_server")
+    @field_validator("asr_server")
+    @classmethod
+    def _socket_address(cls, value: str) -> str:
+        if value and not re.match(r"wss?://[^/\s]+", value):
+            raise ValueError("must begin with ws:// or wss://")
+        return value
+
+    @field_validator("llm_base_url", "tts_server", "asr_base_url")
     @classmethod
     def _web_address(cls, value: str) -> str:
         if value and not re.match(r"https?://[^/\s]+", value):

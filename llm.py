@@ -193,6 +193,12 @@ class Conversation:
         self._trim()
         return [{"role": "system", "content": self._system}, *(dict(message) for message in self._messages)]
 
+    def asking(self, text: str) -> list[Message]:
+        """What `ask` would return, without a trace."""
+        trial = Conversation(self._system)
+        trial._messages = [dict(message) for message in self._messages]
+        return trial.ask(text)
+
     def answer(self, text: str) -> None:
         """Note what was heard of the reply; an unheard reply leaves no trace but the question."""
         if text:

@@ -8,12 +8,16 @@ import logging
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from errors import Busy
 from events import EventBus
 from llm import Conversation
 from media import Pcm
+
+if TYPE_CHECKING:
+    from attention import Attention
+    from listening.microphone import Microphone
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +79,12 @@ class Peer(Protocol):
     @property
     def state(self) -> str:
         """`new`, `connecting`, `connected`, `failed` or `closed`."""
+
+    on_microphone: Callable[[Microphone], None] | None
+    """Called at most once, while an offer is answered that may send sound."""
+
+    def on_sound(self, listener: Callable[[Pcm, float], None]) -> None:
+        """Tell `listener`, on the playout's thread, of all sound and the monotonic time from which it is sent."""
 
     def stats(self) -> dict[str, Any]:
         """JSON-ready figures."""
@@ -142,6 +152,8 @@ class Session:
         self.created = time.monotonic()
         self.used = self.created
         self.recorder: Recorder | None = None
+        self.attention: Attention | None = None
+        """While somebody listens to its microphone."""
         self.closed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._chats: set[asyncio.Task[None]] = set()

@@ -33,8 +33,15 @@ class SessionManager:
         conversation: Callable[[], Conversation],
         connect_timeout_s: float,
         idle_timeout_s: float,
+        opened: Callable[[Session], None] = lambda _: None,
     ) -> None:
+        """Make one without sessions.
+
+        Args:
+            opened: told of a session before its offer is answered.
+        """
         self._build = build
+        self._opened = opened
         self._conversation = conversation
         self.max_session = max_session
         self.ended = 0
@@ -83,6 +90,7 @@ class SessionManager:
         try:
             built = await self._build(sessionid, wish, on_closed)
             session = Session(sessionid, built, wish, self._conversation())
+            self._opened(session)
             try:
                 answer_sdp, answer_type = await built.peer.answer(sdp, type)
                 if gone or self._draining:

@@ -11,7 +11,9 @@ from pathlib import Path
 from avatartasks import AvatarTasks
 from config import Settings
 from house import House, TestcardHouse
+from listenhouse import ListeningHouse
 from llm import Conversation, LanguageModel
+from server.answers import ModelAnswers
 from server.endpoint import Services
 from server.metrics import Metrics
 from server.notify import Notifier
@@ -48,12 +50,14 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
     house = make_house(settings)
     decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="audio-decode")
     model = language_model(settings)
+    listening = ListeningHouse(settings, lambda session: ModelAnswers(services, session))
     sessions = SessionManager(
         house.build,
         max_session=settings.max_session,
         conversation=lambda: Conversation(settings.system_prompt),
         connect_timeout_s=settings.connect_timeout_s,
         idle_timeout_s=settings.idle_timeout_s,
+        opened=listening.attach,
     )
     upkeep = Upkeep(lambda: sessions.ended)
     notifier = Notifier()
@@ -62,7 +66,7 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
         await asyncio.to_thread(RECORDINGS.mkdir, parents=True, exist_ok=True)
         await house.start()
         settle_heap()
-        yield Services(
+        services = Services(
             settings=settings,
             sessions=sessions,
             metrics=Metrics(),
@@ -71,7 +75,7 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
             voices=house.voices,
             record_dir=RECORDINGS,
             language_model=model,
-            describe=house.describe,
+            describe=lambda: {**house.describe(), "listening": listening.describe()},
             figures=lambda: {
                 **house.figures(),
                 "event_loop_lag_seconds": upkeep.lag_s(),
@@ -82,12 +86,15 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
             upload_dir=UPLOADS,
             avatar_tasks=tasks,
             remove_avatar=house.remove_avatar,
+            deaf=listening.why_not,
         )
+        yield services
     finally:
         await upkeep.aclose()
         await tasks.aclose()
         await notifier.aclose()
         if model is not None:
             await model.aclose()
+        await listening.aclose()
         await house.aclose()
         decoders.shutdown(wait=True)

@@ -73,6 +73,12 @@ class Microphone:
         self.closed = True
         self._changed.set()
 
+    async def heard(self) -> None:
+        """Wait for the first frame, or the end."""
+        while not self._queue and not self.closed:
+            self._changed.clear()
+            await self._changed.wait()
+
     def __aiter__(self) -> Microphone:
         """Itself: every frame is taken once."""
         return self

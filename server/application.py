@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from server import admin, avatars, catalogue, events, human, offer, pages, rtvi
+from server import admin, avatars, catalogue, events, funasr, human, listening, offer, pages, rtvi
 from server.endpoint import SERVICES, Call, Endpoint, Nothing, Services
 from server.middleware import Handler, admit, explain, identify, success
 from server.reading import read_json, understood
@@ -21,8 +21,10 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     *events.ENDPOINTS,
     *catalogue.ENDPOINTS,
     *avatars.ENDPOINTS,
+    *listening.ENDPOINTS,
     *admin.ENDPOINTS,
     *rtvi.ENDPOINTS,
+    *funasr.ENDPOINTS,
 )
 HEADER_BYTES_MAX = 16_384
 

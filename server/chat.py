@@ -21,9 +21,17 @@ PLAYED_POLL_S = 0.05
 
 
 async def reply(
-    services: Services, session: Session, question: str, voice: str | None, options: dict[str, Any] | None
+    services: Services,
+    session: Session,
+    question: str,
+    voice: str | None,
+    options: dict[str, Any] | None,
+    texts: AsyncGenerator[str, None] | None = None,
 ) -> None:
     """Ask, speak the answer as it is written, and wait until it has been heard.
+
+    Args:
+        texts: an answer that is being written already, instead of asking.
 
     A failure is told to the session's listeners as an `error` event; being cancelled is an interruption.
     """
@@ -33,7 +41,12 @@ async def reply(
     messages = session.conversation.ask(question)
     try:
         # One text for the whole reply: the voice can prepare the next clause while one is heard.
-        await session.real.say(_written(services, session, messages, turn), voice=voice, options=options, turn=turn)
+        await session.real.say(
+            _written(services, session, texts or _ask(services, messages), turn),
+            voice=voice,
+            options=options,
+            turn=turn,
+        )
         await _played_out(session, turn)
     except VisageError as error:
         _tell(session, turn, error)
@@ -48,15 +61,19 @@ async def _played_out(session: Session, turn: int) -> None:
         await asyncio.sleep(PLAYED_POLL_S)
 
 
+def _ask(services: Services, messages: list[Message]) -> AsyncGenerator[str, None]:
+    assert services.language_model is not None
+    return services.language_model.stream(messages)
+
+
 async def _written(
-    services: Services, session: Session, messages: list[Message], turn: int
+    services: Services, session: Session, answer: AsyncGenerator[str, None], turn: int
 ) -> AsyncGenerator[str, None]:
     """The reply's text as it is written; it ends early, with an `error` event, when the model fails."""
-    assert services.language_model is not None
     thinking = Thinking()
     asked, written = time.monotonic(), 0
     try:
-        async with contextlib.aclosing(services.language_model.stream(messages)) as texts:
+        async with contextlib.aclosing(answer) as texts:
             async for text in texts:
                 if not written:
                     services.metrics.llm_first_text_s.observe(time.monotonic() - asked)

@@ -73,6 +73,8 @@ class Services:
     upload_dir: Path = Path("data/uploads")
     """Where clips lie until they are avatars."""
     avatar_tasks: AvatarTasks | None = None
+    deaf: Callable[[], str | None] = lambda: "this server has no ears"
+    """None when visitors' microphones are heard, else why not."""
     remove_avatar: Callable[[str], Awaitable[None]] = _no_avatar
     """Deletes an avatar that no session shows."""
 

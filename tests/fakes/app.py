@@ -20,6 +20,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from config import Settings
 from errors import Unprocessable
 from events import EventBus
+from listening.microphone import Microphone
 from llm import Conversation, LanguageModel
 from media import Event, Pcm
 from server.application import make_app
@@ -148,6 +149,11 @@ class FakePeer:
         self.answering = asyncio.Event()
         self.answering.set()
         self.closed = False
+        self.on_microphone: Callable[[Microphone], None] | None = None
+        self.sound_listeners: list[Callable[[Pcm, float], None]] = []
+
+    def on_sound(self, listener: Callable[[Pcm, float], None]) -> None:
+        self.sound_listeners.append(listener)
 
     async def answer(self, sdp: str, type_: str, /) -> tuple[str, str]:
         await self.answering.wait()

@@ -1,0 +1,120 @@
+"""`ListeningHouse`: what all sessions need to hear their visitors, and the attention each of them gets."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from asr.build import build_recognisers
+from attention import Attention, RecentSound
+from config import ConfigError, Settings
+from dialogue import Answers, Dialogue
+from errors import BadRequest, VisageError
+from listening.echo import EchoGuard
+from listening.microphone import Microphone
+from listening.models import ListeningModels
+from listening.settings import MODES, ListeningSettings
+from media import Event
+from session import Session
+
+log = logging.getLogger(__name__)
+
+
+def listening_settings(settings: Settings) -> ListeningSettings:
+    """The constants of the configured mode, with what the configuration says otherwise."""
+    mode = MODES[settings.performance_mode]
+    return dataclasses.replace(mode, echo=settings.echo) if settings.echo else mode
+
+
+class ListeningHouse:
+    """Made on the event loop; `aclose` after the last session.
+
+    Models are loaded when somebody speaks for the first time: a server whose visitors only type pays nothing.
+
+    Args:
+        settings: the configuration.
+        answers: who answers a session's visitor.
+
+    Raises:
+        ConfigError: the configured recognisers cannot be.
+    """
+
+    def __init__(self, settings: Settings, answers: Callable[[Session], Answers]) -> None:
+        self.settings = listening_settings(settings)
+        self._on = settings.listening == "on"
+        self._language = settings.language or None
+        self._answers = answers
+        self._models = ListeningModels()
+        try:
+            self.recognisers = build_recognisers(settings)
+        except BadRequest as error:
+            raise ConfigError(str(error)) from error
+        self._loading = asyncio.Lock()
+        self._loaded = False
+
+    def why_not(self) -> str | None:
+        """None when visitors can be heard, else one sentence with what would make it so."""
+        return self.recognisers.why_not() if self._on else "this server takes no microphones (--listening off)"
+
+    def attach(self, session: Session) -> None:
+        """Listen to the session's microphone when it comes; before its offer is answered."""
+        if self._on:
+            session.peer.on_microphone = lambda microphone: self._begin(session, microphone)
+
+    def _begin(self, session: Session, microphone: Microphone) -> None:
+        session.spawn(self._attend(session, microphone), "listening")
+
+    async def _attend(self, session: Session, microphone: Microphone) -> None:
+        """From the first sound of a microphone to its end."""
+        await microphone.heard()
+        try:
+            reason = self.why_not()
+            if reason is not None:
+                return _tell(session, f"she cannot hear: {reason}")
+            await self._load()
+            attention = await self._make(session, microphone)
+        except VisageError as error:
+            log.warning("session %s: nobody listens: %s", session.id, error)
+            return _tell(session, str(error))
+        session.attention = attention
+        _publish(session, "listening", state="ready")
+        try:
+            await attention.run()
+        finally:
+            session.attention = None
+
+    async def _make(self, session: Session, microphone: Microphone) -> Attention:
+        guard = EchoGuard(self.settings.echo)
+        session.peer.on_sound(guard.play)
+        recent = RecentSound(guard)
+        dialogue = Dialogue(session, self._answers(session), self.settings, recent)
+        listener = await self._models.listener(self.recognisers, self.settings, dialogue, language=self._language)
+        return Attention(microphone, guard, recent, listener, dialogue)
+
+    async def _load(self) -> None:
+        async with self._loading:
+            if not self._loaded:
+                await self._models.warm_up()
+                await self.recognisers.warm_up()
+                self._loaded = True
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready facts."""
+        return {"trouble": self.why_not(), "turns": self._models.why_not(), "loaded": self._loaded}
+
+    async def aclose(self) -> None:
+        """Free the models and their processes."""
+        await self.recognisers.aclose()
+        await self._models.aclose()
+
+
+def _publish(session: Session, name: str, **data: Any) -> None:
+    session.real.events.publish(Event(name, session.real.turn, data), time.monotonic())
+
+
+def _tell(session: Session, message: str) -> None:
+    _publish(session, "error", message=message)
