@@ -25,7 +25,6 @@ ANSWER_TIMEOUT_S = 6.0
 """To the last byte. A hosted server takes half a second for a sentence; behind it waits the next engine."""
 ANSWER_BYTES_MAX = 1 << 20
 RETRYABLE_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-PROMPTS = {"zh": "以下是普通话的句子。"}
 _LANGUAGES = {"english": "en", "chinese": "zh", "mandarin": "zh", "cantonese": "zh", "japanese": "ja", "korean": "ko"}
 
 
@@ -84,8 +83,6 @@ class OpenAiRecogniser:
         fields = {"model": self._model, "response_format": "verbose_json" if verbose else "json", "temperature": "0"}
         if language:
             fields["language"] = language
-        if language in PROMPTS:
-            fields["prompt"] = PROMPTS[language]
         form = aiohttp.FormData(fields)
         form.add_field("file", sound, filename="utterance.wav", content_type="audio/wav")
         timeout = aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)

@@ -38,8 +38,6 @@ LONGEST_S = 28.0
 """Of sound looked at at once; longer utterances are cut where they are quiet."""
 NICE = 5
 """As the voices': the picture goes first."""
-PROMPTS = {"zh": "以下是普通话的句子。"}
-"""By language: what is said to stand before the utterance. This one brings simplified characters and marks."""
 TOKENS_FIRST, TOKENS_PER_S = 24, 14
 """No speech has more tokens; a decoder that has lost the sound would write 448."""
 FILES = ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt", "vocabulary.json", "preprocessor_config.json")
@@ -197,12 +195,10 @@ class WhisperRecogniser:
         return Look(encoded, language, seconds)
 
     def _decode(self, look: Look) -> Transcript:
-        model, tokenizer = self._loaded(), self._loaded().hf_tokenizer
-        prompt = PROMPTS.get(look.language)
-        before = tokenizer.encode(f" {prompt}", add_special_tokens=False).ids if prompt else []
+        model = self._loaded()
+        tokenizer = model.hf_tokenizer
         marks = ("<|startoftranscript|>", f"<|{look.language}|>", "<|transcribe|>", "<|notimestamps|>")
-        start = [tokenizer.token_to_id(mark) for mark in (("<|startofprev|>",) if before else ()) + marks]
-        tokens = [*start[: -len(marks)], *before, *start[-len(marks) :]]
+        tokens = [tokenizer.token_to_id(mark) for mark in marks]
         result = model.model.generate(
             look.encoded,
             [tokens],
@@ -215,15 +211,9 @@ class WhisperRecogniser:
         # CTranslate2 divides the sum by the tokens without the end; the end counts too.
         evidence = Evidence(result.no_speech_prob, result.scores[0] * len(written) / (len(written) + 1))
         text = tokenizer.decode(written).strip()
-        return _transcript(simplified(text) if look.language == "zh" else text, evidence, look, prompt)
-
-
-def _transcript(text: str, evidence: Evidence, look: Look, prompt: str | None) -> Transcript:
-    """With no text where it is not to be believed."""
-    sure = math.exp(min(0.0, evidence.logprob))
-    found = Transcript(text, look.language, sure, evidence.no_speech, look.seconds)
-    echoed = prompt is not None and text.strip("。. ") == prompt.strip("。")
-    return found.without_text() if echoed or why_doubted(text, evidence) else found
+        text = simplified(text) if look.language == "zh" else text
+        found = Transcript(text, look.language, math.exp(min(0.0, evidence.logprob)), evidence.no_speech, look.seconds)
+        return found.without_text() if why_doubted(text, evidence) else found
 
 
 def _files(directory: Path) -> Mapping[str, Path]:

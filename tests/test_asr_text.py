@@ -83,7 +83,9 @@ def test_a_muted_microphone_is_quiet_and_a_whisper_is_not() -> None:
 
 
 def test_chinese_becomes_simplified_and_nothing_else_changes() -> None:
-    assert simplified("這個房間裡哪一幅畫最有名？非常感謝！臺灣的後面") == "这个房间里哪一幅画最有名？非常感谢！台湾的后面"
+    assert (
+        simplified("這個房間裡哪一幅畫最有名？非常感謝！臺灣的後面") == "这个房间里哪一幅画最有名？非常感谢！台湾的后面"
+    )
     plain = "我想买两张下午的门票。What time is it? 42"
     assert simplified(plain) == plain
 
