@@ -80,7 +80,7 @@ class FakeBuilds:
             return self._refuse(409, f"avatar {avatar} exists already: choose another avatar_id or delete it first")
         self._names[avatar] = str(form["name"]) or avatar
         build = {"task_id": f"{len(self._builds) + 1:016x}", "avatar_id": avatar, "status": "pending", "stage": ""}
-        self._builds.append({**build, "progress": 0, "error_msg": "", "duration": None})
+        self._builds.append({**build, "progress": 0, "error_msg": "", "notes": [], "duration": None})
         self._next()
         return web.json_response({"code": 0, "msg": "ok", "data": {"task_id": build["task_id"]}})
 

@@ -62,6 +62,8 @@ async def test_a_clip_becomes_a_presenter_who_is_chosen_at_once(fake: Fake, open
         await expect(window.get_by_role("progressbar", name=f"Anna: {words}")).to_have_attribute(
             "value", str(20 * k + 10)
         )
+    await fake.build(stage="write", progress=90, notes=["no face in 2 of 50 frames: 0.40 s to 0.48 s"])
+    await expect(row.get_by_test_id("note")).to_have_text("no face in 2 of 50 frames: 0.40 s to 0.48 s")
     await fake.build()
     await expect(row).to_contain_text("Ready, took 12 sec")
     await expect(page.locator("select").first.locator("option")).to_have_text(["Mia", "Leo", "Anna"])

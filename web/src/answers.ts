@@ -27,7 +27,7 @@ const STATUSES: ReadonlySet<unknown> = new Set<BuildStatus>(["pending", "running
 /** No build where the row has no id or a status that this page does not know. */
 export function buildOf(row: unknown): Build[] {
   if (!isRecord(row) || typeof row["task_id"] !== "string" || !STATUSES.has(row["status"])) return [];
-  const { progress, duration } = row;
+  const { progress, duration, notes } = row;
   return [
     {
       id: row["task_id"],
@@ -36,6 +36,7 @@ export function buildOf(row: unknown): Build[] {
       stage: textAt(row, "stage"),
       percent: typeof progress === "number" ? Math.min(100, Math.max(0, progress)) : 0,
       error: textAt(row, "error_msg"),
+      notes: Array.isArray(notes) ? notes.map(String) : [],
       ...(typeof duration === "number" ? { seconds: duration } : {}),
     },
   ];

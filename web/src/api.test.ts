@@ -97,7 +97,7 @@ describe("Api", () => {
   it("reads builds, and leaves out those it cannot follow", async () => {
     const row = { task_id: "7", avatar_id: "ana", status: "running", stage: "track", progress: 140, error_msg: "", duration: null };
     const { api } = answering({ code: 0, data: { tasks: [row, { ...row, status: "paused" }, { status: "failed" }, null] } });
-    expect(await api.builds()).toEqual([{ id: "7", avatar: "ana", status: "running", stage: "track", percent: 100, error: "" }]);
+    expect(await api.builds()).toEqual([{ id: "7", avatar: "ana", status: "running", stage: "track", percent: 100, error: "", notes: [] }]);
   });
 
   it("deletes by id, whatever the id holds", async () => {

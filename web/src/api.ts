@@ -43,6 +43,8 @@ export interface Build {
   percent: number;
   /** Why it failed, in the server's words. */
   error: string;
+  /** What the build found worth saying, in the server's words. */
+  notes: string[];
   /** How long it took. */
   seconds?: number;
 }

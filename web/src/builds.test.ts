@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ApiError, type Build } from "./api";
 import { BuildWatch, failureOf, queuedBefore, RESTING_MS, RUNNING_MS, type WatchOptions } from "./builds";
 
-const build = (id: string, status: Build["status"], percent = 0): Build => ({ id, avatar: id, status, stage: "", percent, error: "" });
+const build = (id: string, status: Build["status"], percent = 0): Build => ({ id, avatar: id, status, stage: "", percent, error: "", notes: [] });
 
 beforeEach(() => {
   vi.useFakeTimers();

@@ -63,6 +63,11 @@ function BuildRow({ build, workshop, choices, language, words, onShow }: Props &
       </div>
       <p className="build-state">{stateOf(build, workshop, choices.catalogue.fresh && !present, language, words)}</p>
       {!over && <progress value={build.percent} max={100} aria-label={`${name}: ${stageOf(build, words)}`} />}
+      {build.notes.map((note) => (
+        <p key={note} className="build-error" lang="en" data-testid="note">
+          {note}
+        </p>
+      ))}
       {build.status === "failed" && build.error !== "" && (
         <p className="build-error" lang="en">
           {build.error}
