@@ -84,14 +84,12 @@ class PeerSession:
         on_closed: Callable[[PeerSession], None] | None = None,
         *,
         on_microphone: Callable[[Microphone], None] | None = None,
-        on_sound: Callable[[Pcm, float], None] | None = None,
     ) -> None:
         """Make a session that waits for an offer.
 
         Args:
             on_closed: called once on the event loop when the connection is over, whoever ended it.
             on_microphone: called at most once, on the event loop while an offer is answered that may send sound.
-            on_sound: see `PlayoutClock.on_sound`; may be set later too, on `clock`.
         """
         self.microphone: Microphone | None = None
         """The client's, from the answer on if the offer may send sound; silent until the client has one. It closes
@@ -106,7 +104,6 @@ class PeerSession:
         self.clock = PlayoutClock(
             real, self.feed, self._open_video, on_ended=self._clock_ended, name=f"playout {real.sessionid}"
         )
-        self.clock.on_sound = on_sound
         self._clock_done = asyncio.Event()
         self._clock_started = False
         self._pc = RTCPeerConnection(
@@ -190,6 +187,10 @@ class PeerSession:
         before = self._rate.target_bps
         if self._rate.update(feedback) != before:
             self.clock.set_bitrate(self._rate.target_bps)
+
+    def on_sound(self, listener: Callable[[Pcm, float], None]) -> None:
+        """Tell `listener`, in place of the one before, of all that she says: see `PlayoutClock.on_sound`."""
+        self.clock.on_sound = listener
 
     # ---- connected
 

@@ -2,7 +2,8 @@
 
 Ten minutes of her real voice (Hibari, pauses between her turns) go through a simulated loudspeaker and room into the
 microphone: band-limited, mildly clipped, reverberation of 0.3 s as loud as the direct sound, noise at -60 dBFS, echo
-6 dB below what was sent, delays of 20 to 450 ms, and 900 ms beyond the bar. What `EchoGuard` leaves of it goes through Silero as in a session.
+6 dB below what was sent, delays of 20 to 450 ms, and 900 ms beyond the bar. What `EchoGuard` leaves of it goes through
+Silero as in a session.
 
 * **false onset**: Silero's speech in it lasts 300 ms, the time of a barge-in.
 * **false interruption**: a false onset that `likely_echo` does not recognise either.
@@ -25,6 +26,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from benchmarks.voice import Choice
@@ -139,10 +141,10 @@ def cut(wave: Pcm) -> Iterator[Pcm]:
         yield wave[begin : begin + SAMPLES_PER_FRAME]
 
 
-def through(sent: Pcm, heard: Pcm, mode: EchoMode, network: object) -> Through:
+def through(sent: Pcm, heard: Pcm, mode: EchoMode, network: onnxruntime.InferenceSession) -> Through:
     """`heard` through a guard that knows what was sent, and through Silero."""
     guard, found = EchoGuard(mode), Through()
-    activity = Activity(SileroVad(network), BALANCED)  # type: ignore[arg-type]
+    activity = Activity(SileroVad(network), BALANCED)
     voiced: list[Pcm] = []
     for k, (out, mic) in enumerate(zip(cut(sent), cut(heard), strict=True)):
         at = 1000 + k * SPEECH_FRAME_S
@@ -210,7 +212,7 @@ MODES: tuple[tuple[str, EchoMode], ...] = (
 )
 
 
-def alone(sent: Pcm, network: object) -> Iterator[str]:
+def alone(sent: Pcm, network: onnxruntime.InferenceSession) -> Iterator[str]:
     """She speaks, nobody else."""
     minutes = len(sent) / SAMPLE_RATE_HZ / 60
     yield f"| {minutes:.0f} min each | delay ms | false onsets | false interruptions | ERLE dB |"
@@ -227,7 +229,7 @@ def alone(sent: Pcm, network: object) -> Iterator[str]:
             yield (f"| {name} | {delay_ms} | {found.onsets} | {len(found.interruptions)} | {erle_db(mic, left):.0f} |")
 
 
-def together(sent: Pcm, near: Pcm, network: object) -> Iterator[str]:
+def together(sent: Pcm, near: Pcm, network: onnxruntime.InferenceSession) -> Iterator[str]:
     """Both speak."""
     yield "| both speak | near against echo dB | kept % | noticed % | ms of CPU per 20 ms |"
     yield "|---|---|---|---|---|"

@@ -33,6 +33,7 @@ class Microphone:
         self._queue: deque[MicFrame] = deque()
         self._limit = limit
         self._changed = asyncio.Event()
+        self._begun = asyncio.Event()
         self._power = 0.0
         self._clipped = 0
 
@@ -67,17 +68,24 @@ class Microphone:
             self.dropped += 1
         self._queue.append(frame)
         self._changed.set()
+        self._begun.set()
 
     def close(self) -> None:
         """No more will come; what waits can still be taken. May be called more than once."""
         self.closed = True
         self._changed.set()
+        self._begun.set()
 
     async def heard(self) -> None:
         """Wait for the first frame, or the end."""
         while not self._queue and not self.closed:
             self._changed.clear()
             await self._changed.wait()
+
+    async def heard(self) -> bool:
+        """Wait for the first frame; False when it is closed without one. Any number may wait."""
+        await self._begun.wait()
+        return self.frames > 0
 
     def __aiter__(self) -> Microphone:
         """Itself: every frame is taken once."""

@@ -99,6 +99,17 @@ async def test_listener_gets_frames_as_they_come_and_the_end() -> None:
     assert heard == [0, 1, 2]
 
 
+async def test_first_sound_can_be_waited_for() -> None:
+    microphone, mute = Microphone(), Microphone()
+    waiting = [asyncio.create_task(one.heard()) for one in (microphone, microphone, mute)]
+    await asyncio.sleep(0)
+    assert not any(task.done() for task in waiting)
+    microphone.put_frame(frame())
+    mute.close()
+    assert [await task for task in waiting] == [True, True, False]
+    assert len(microphone) == 1, "and is still there to be taken"
+
+
 def test_level_is_that_of_the_sound_and_falls_slowly() -> None:
     microphone = Microphone()
     assert microphone.level_dbfs == FLOOR_DBFS

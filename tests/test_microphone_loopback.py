@@ -72,9 +72,8 @@ class Stage:
         self.given: list[Microphone] = []
         self.sounds: list[tuple[Pcm, float]] = []
         self.real = FakeReal()
-        self.session = PeerSession(
-            self.real, on_microphone=self.given.append, on_sound=lambda pcm, at: self.sounds.append((pcm, at))
-        )
+        self.session = PeerSession(self.real, on_microphone=self.given.append)
+        self.session.on_sound(lambda pcm, at: self.sounds.append((pcm, at)))
         self.client = Speaker(track, direction)
 
     async def connect(self) -> str:
