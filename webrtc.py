@@ -276,10 +276,6 @@ class PeerSession:
         if pending:
             log.error("session %s: %s has not ended within %.0f s", self.real.sessionid, what, CLOSE_TIMEOUT_S)
 
-    def on_sound(self, listener: Callable[[Pcm, float], None]) -> None:
-        """Tell `listener` of all sound that is sent; see `PlayoutClock.on_sound`."""
-        self.clock.on_sound = listener
-
     # ---- recording
 
     @property

@@ -76,12 +76,6 @@ class Microphone:
         self._changed.set()
         self._begun.set()
 
-    async def heard(self) -> None:
-        """Wait for the first frame, or the end."""
-        while not self._queue and not self.closed:
-            self._changed.clear()
-            await self._changed.wait()
-
     async def heard(self) -> bool:
         """Wait for the first frame; False when it is closed without one. Any number may wait."""
         await self._begun.wait()
