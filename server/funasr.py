@@ -45,8 +45,9 @@ EARS = web.AppKey("ears", Ears)
 async def asr(call: Call[Nothing]) -> web.StreamResponse:
     """Hear a client until it leaves."""
     ears = call.request.app.get(EARS)
-    if ears is None:
-        raise Unavailable("this server has no speech recognition: see python app.py doctor / 未启用语音识别")
+    reason = ears.why_not() if ears is not None else "see python app.py doctor"
+    if ears is None or reason is not None:
+        raise Unavailable(f"this server has no speech recognition: {reason} / 未启用语音识别")
     socket = web.WebSocketResponse(protocols=("binary",), max_msg_size=MESSAGE_BYTES_MAX)
     if not socket.can_prepare(call.request):
         raise BadRequest("this is a WebSocket: connect with ws:// or wss://")

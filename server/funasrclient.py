@@ -43,6 +43,8 @@ class Ears:
     recogniser: Recogniser
     listener: Callable[[ListenerEvents, str | None], Awaitable[Listener]]
     """`listener(events, language)`: a client's own, to be closed by whoever asked."""
+    why_not: Callable[[], str | None] = lambda: None
+    """None when clients can be heard, else one sentence with what would make it so."""
     clients: int = 0
     """Being heard at this moment."""
 

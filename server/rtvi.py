@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from aiohttp import web
 from pydantic import BeforeValidator, Field
@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 from errors import BadRequest, Busy, Conflict, NotFound, Unprocessable, VisageError
 from media import Event
 from server import human, offer
-from server.endpoint import Call, Endpoint, Fields
+from server.endpoint import Call, Endpoint, Fields, Services
 from server.narrator import LABEL, Narrator, message
 from server.openapi import VERSION
 from server.reading import understood
@@ -45,14 +45,14 @@ class Rtvi:
     """One client that speaks RTVI.
 
     Args:
-        call: the offer it connected with.
-        session: what it made.
+        services: the server's.
+        session: the client's.
         send: sends a message to it.
         answer: what becomes of a text it sends: `chat` answers it, `echo` speaks it.
     """
 
-    def __init__(self, call: Call[Any], session: Session, send: Send, answer: Literal["chat", "echo"]) -> None:
-        self._call = call
+    def __init__(self, services: Services, session: Session, send: Send, answer: Literal["chat", "echo"]) -> None:
+        self._services = services
         self._session = session
         self._send = send
         self._answer = answer
@@ -94,7 +94,7 @@ class Rtvi:
             elif type_ == "send-text":
                 await self._take_text(understood(SendText, _object(data, type_)))
             elif type_ == "disconnect-bot":
-                await self._call.services.sessions.close(self._session.id)
+                await self._services.sessions.close(self._session.id)
             elif type_ == "client-message":
                 await self._client_message(_object(data, type_), id_)
             else:
@@ -120,14 +120,15 @@ class Rtvi:
         if name == "say":
             await self._speak("echo", str(_object(details, "say").get("text", "")))
         elif name == "interrupt":
-            human.interrupt_session(self._call.services, self._session)
+            human.interrupt_session(self._services, self._session)
         else:
             raise NotFound(f"client-message t {str(name)[:60]!r} is not known; known are say {{text}} and interrupt")
         self._send(message("server-response", {"t": name, "d": {"ok": True}}, id_))
 
     async def _speak(self, type_: str, text: str) -> None:
         values = {"sessionid": self._session.id, "type": type_, "text": text, "interrupt": True}
-        await human.human(dataclasses.replace(self._call, given=understood(human.HumanRequest, values)))
+        # It came by no HTTP request, and `human` does not look at one.
+        await human.human(Call(cast(web.Request, None), self._services, understood(human.HumanRequest, values)))
 
 
 def _object(data: Any, of: str) -> dict[str, Any]:
@@ -136,10 +137,14 @@ def _object(data: Any, of: str) -> dict[str, Any]:
     return data
 
 
-def attach(call: Call[Any], session: Session, answer: Literal["chat", "echo"] = "chat") -> None:
-    """Let the client of a session that has just been made speak RTVI on any data channel.
+def attach(services: Services, session: Session, answer: Literal["chat", "echo"] = "chat") -> None:
+    """Let a session's client speak RTVI, from before it has connected: on a data channel that is called so, or once it
+    says something of RTVI or SmallWebRTC there.
 
-    A channel that is called so, or whose client says something of RTVI or SmallWebRTC, does.
+    Args:
+        services: the server's.
+        session: the client's.
+        answer: see `Rtvi`.
     """
     channels = getattr(session.peer, "channels", None)
     if not isinstance(channels, EventChannels):
@@ -147,7 +152,7 @@ def attach(call: Call[Any], session: Session, answer: Literal["chat", "echo"] = 
 
     def adopt(label: str, message_: Message, send: Send) -> Rtvi | None:
         asked = message_.get("label") == LABEL or message_.get("type") == "signalling" or "rtvi" in label.lower()
-        return Rtvi(call, session, send, answer) if asked else None
+        return Rtvi(services, session, send, answer) if asked else None
 
     channels.adopt = adopt
 
@@ -200,7 +205,7 @@ async def rtvi_offer(call: Call[RtviOffer]) -> web.StreamResponse:
     assert isinstance(answered, web.Response) and answered.text is not None
     body = json.loads(answered.text)
     session = sessions.get(body["sessionid"])
-    attach(call, session, wish.text)
+    attach(call.services, session, wish.text)
     answer = {"sdp": body["sdp"], "type": body["type"], "pc_id": session.id, "sessionid": session.id}
     return web.json_response({"code": 0, "msg": "ok", **answer})  # the transport looks for them at the top
 

@@ -20,7 +20,7 @@ from config import Settings
 from llm import Conversation
 from media import Event
 from server.application import make_app
-from server.endpoint import Call, Nothing, Services
+from server.endpoint import Services
 from server.metrics import Metrics
 from server.narrator import Narrator
 from server.rtvi import COMMANDS_MAX, Rtvi
@@ -132,8 +132,7 @@ class Client:
         self.sent: list[dict[str, Any]] = []
         self.session = stage.services.sessions.get(sessionid)
         self.real = stage.reals[sessionid]
-        call = Call(cast(Any, None), stage.services, Nothing())
-        self.rtvi = Rtvi(call, self.session, self.sent.append, answer)
+        self.rtvi = Rtvi(stage.services, self.session, self.sent.append, answer)
 
     def say(self, type_: str, data: Any = None, id_: Any = "7") -> None:
         self.rtvi.told({"label": "rtvi-ai", "type": type_, "id": id_, "data": data})
