@@ -208,7 +208,7 @@ def avatar_directory(root: Path, avatar_id: str) -> Path:
 def list_avatars(root: Path) -> list[AvatarInfo]:
     """The cards of all avatars under `root`, by id; a damaged one is logged and left out."""
     infos = []
-    for card in sorted(root.glob(f"*/{CARD}")):
+    for card in sorted(root.glob(f"[!.]*/{CARD}")):
         try:
             infos.append(read_card(card.parent))
         except (NotFound, Unprocessable) as error:

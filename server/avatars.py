@@ -42,6 +42,7 @@ class TaskRequest(Fields):
     bbox_shift: int = Field(default=0, ge=-200, le=200, description="musetalk 1.0: pixels the box moves down")
     extra_margin: int = Field(default=10, ge=0, le=200, description="musetalk 1.5: pixels below the chin")
     version: Literal["v15", "v1"] = Field(default="v15", description="Rules of musetalk's box and mask")
+    largest: bool = Field(default=False, description="Of two faces take the larger one instead of refusing")
     task_id: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,64}$", description="Empty: one is made")
     notifyurl: str = Field(default="", max_length=500, description="Told of every change; see --notify_origins")
 
@@ -213,7 +214,8 @@ def _arguments(given: TaskRequest, filename: str) -> tuple[str, ...]:
         "--extra_margin": str(given.extra_margin),
         "--version": given.version,
     }
-    return tuple(f"{flag}={value}" for flag, value in flags.items() if value)
+    given_flags = (f"{flag}={value}" for flag, value in flags.items() if value)
+    return (*given_flags, *(("--largest",) if given.largest else ()))
 
 
 async def get(call: Call[TaskId]) -> Any:
