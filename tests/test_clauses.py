@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clauses import CJK_MAX_S, MAX_S, ClauseCutter, cut, ends_sentence, language_of, script_of, spoken_s
+from clauses import CJK_MAX_S, MAX_S, ClauseCutter, Pace, cut, ends_sentence, language_of, script_of, spoken_s
 
 TEXT = st.lists(
     st.one_of(
@@ -125,3 +127,62 @@ def test_sentence_ends() -> None:
 
 def test_scripts() -> None:
     assert [script_of(c) for c in "我aあ가1½, "] == ["HAN", "LATIN", "KANA", "HANGUL", "DIGIT", "DIGIT", "", ""]
+
+
+SENTENCES = [
+    line
+    for line in (Path(__file__).parent / "data/first_clauses.txt").read_text("utf-8").splitlines()
+    if not line.startswith("#")
+]
+WHOLE = re.compile(
+    r"https?://[!-~]*[\w/]|[\w.]+@[\w.]+\w|(?:www|ftp:)[!-~]*\w"  # addresses
+    r"|\d(?:[\d.,:：/-]*\d)?|\.{3}|…+|(?:[A-Za-z]\.){2,}|Ph\.D\."
+    r"|\b(?:Mrs?|Ms|Dr|Prof|Gen|Lt|Col|Capt|Sgt|Mt|No|Fig|Bldg|chap|pp|approx|i\.e|e\.g)\. ?\w+"
+    r"|\b(?:Jan|Aug|Sept|Oct)\. \d+(?:, \d{4})?|(?<![\d.])\b\d\. ?[A-Z打选输]\w|[1-3]、\w|[。！？，][”’」]"
+)
+"""What must stay in one piece, told by patterns of its own, not by the cutter's."""
+
+
+def test_there_are_two_hundred_sentences_in_both_languages() -> None:
+    assert len(set(SENTENCES)) == 200
+    assert [language_of(line) for line in SENTENCES].count("zh") == 100
+
+
+@pytest.mark.parametrize("line", SENTENCES)
+def test_first_clause_and_groups(line: str) -> None:
+    text, pieces = line.replace("|", ""), [piece.strip() for piece in line.split("|")]
+    cutter = ClauseCutter()
+    assert [clause for character in text for clause in cutter.feed(character)] + cutter.flush() == pieces
+    assert cut(text) == pieces
+    for token in WHOLE.findall(text):
+        assert sum(piece.count(token) for piece in pieces) == text.count(token), token
+    assert max(map(len, pieces)) <= 100
+    assert all(len(re.findall(r"[，；](?!$)|[,;] ", piece)) <= 2 for piece in pieces[1:])
+
+
+def test_the_first_clause_does_not_wait_for_the_second() -> None:
+    waited = []
+    for line in SENTENCES:
+        text, cutter = line.replace("|", ""), ClauseCutter()
+        first = line.split("|")[0].strip()
+        if "|" in line and first[-1].isalnum():
+            continue  # cut between words, because no mark came
+        end = text.index(first) + len(first)
+        given = next((at for at in range(len(text)) if cutter.feed(text[at])), len(text))
+        waited.append(given - end + 1)
+    # One character behind an ASCII mark tells it from a decimal; a date or an abbreviation needs the next word.
+    assert max(waited) <= 13 and sum(count <= 1 for count in waited) > 180
+
+
+def test_the_pace_is_a_setting() -> None:
+    text = "Good morning, how are you today, my friend, and how is she, the little one?"
+    fast = ClauseCutter(Pace(first_words=2, first_characters=4, group_clauses=2))
+    slow = ClauseCutter(Pace(first_words=8, first_characters=10, group_clauses=3))
+    assert (fast.feed(text) + fast.flush())[0] == "Good morning,"
+    assert (slow.feed(text) + slow.flush())[0] == "Good morning, how are you today, my friend,"
+
+
+def test_an_address_is_cut_only_when_it_has_no_end() -> None:
+    address = "https://example.com/" + "abcd" * 30
+    assert any(address in clause for clause in cut(f"Now look at this page here {address} and read it."))
+    assert max(map(len, cut("x" * 1000))) <= 201
