@@ -22,12 +22,16 @@ from listening.activity import WINDOW_S, Activity, Heard
 from listening.frames import MicFrame
 from listening.settings import ListeningSettings
 from listening.turns import Judgement, Reason, TurnDetector
+from listening.turntext import Verdict
 from listening.utterance import Recording, Utterance
 from listening.vad import SpeechProbability
 
 if TYPE_CHECKING:
     from asr.base import Recogniser, Transcript
     from media import Pcm
+
+READING_LEAST_S = 0.2
+"""A classifier has this long in any case."""
 
 log = logging.getLogger(__name__)
 
@@ -227,7 +231,7 @@ class Listener:
             if transcript is None:
                 self._forget()
                 return
-            judgement = await self._judgement(transcript, sounds)
+            judgement = await self._judgement(recording, transcript, sounds)
         finally:
             sounds.cancel()
         if _says_something(transcript):
@@ -238,8 +242,15 @@ class Listener:
         await self._silence(recording.ended + judgement.wait_s)
         self._end(recording, pcm, transcript, judgement.reason)
 
-    async def _judgement(self, transcript: Transcript, sounds: asyncio.Task[float | None]) -> Judgement:
-        verdict = await self._turns.reads_finished(transcript.text, transcript.language)
+    async def _judgement(
+        self, recording: Recording, transcript: Transcript, sounds: asyncio.Task[float | None]
+    ) -> Judgement:
+        """A classifier that has not answered when no turn waits any longer is not waited for either."""
+        left_s = max(READING_LEAST_S, recording.ended + self._settings.limit_s - self._now())
+        verdict: Verdict = "unfinished"
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left_s):
+                verdict = await self._turns.reads_finished(transcript.text, transcript.language)
         return self._turns.judgement(await sounds, verdict, transcript)
 
     async def _recognised(self, pcm: Pcm) -> Transcript | None:

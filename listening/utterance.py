@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from asr.base import Transcript
 
 
+PAUSE_KEPT_S = 1.2
+"""Of a pause; more would fill the utterance with silence, of which recognisers make words."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Utterance:
     """A turn of the user's."""
@@ -48,16 +52,17 @@ class Recording:
 
     @property
     def seconds(self) -> float:
-        """Of sound."""
+        """Of the sound that was kept."""
         return len(self._windows) * WINDOW_S
 
     def add(self, heard: Heard) -> None:
         """Another window. What is loud within a pause counts only when speech has resumed: it may be a click."""
-        self._windows.append(heard.pcm)
+        if heard.ends - self.ended < PAUSE_KEPT_S or heard.is_speech:
+            self._windows.append(heard.pcm)
         if heard.is_speech and heard.state == "speech":
             self.ended = heard.ends
             self.voiced_s += WINDOW_S
 
     def pcm(self) -> Pcm:
-        """All of it: [samples] at 16 kHz."""
+        """All that was kept: [samples] at 16 kHz."""
         return np.concatenate(self._windows)

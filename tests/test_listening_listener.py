@@ -16,6 +16,8 @@ from listening.frames import MicFrame
 from listening.listener import Listener
 from listening.settings import ListeningSettings
 from listening.turns import TurnDetector
+from listening.turntext import Verdict
+from listening.utterance import PAUSE_KEPT_S
 from listening.vad import SileroVad
 from media import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME
 from tests.fakes.listening import (
@@ -157,6 +159,38 @@ async def test_a_moment_ends_too() -> None:
         await it.mouth.speak(1)
         await it.mouth.keep_silent(SETTINGS.wait_limit_s + 1)
         assert [turn.reason for turn in it.told.turns] == ["wait"]
+
+
+@virtual
+async def test_a_long_pause_does_not_fill_the_utterance_with_silence() -> None:
+    async with room("Wait a moment.", "Wait a moment. What time is it?") as it:
+        await it.mouth.speak(1)
+        await it.mouth.keep_silent(5)
+        await it.mouth.speak(1)
+        await it.mouth.keep_silent(2)
+        assert len(it.told.turns[0].pcm) / SAMPLE_RATE_HZ < 2 + PAUSE_KEPT_S + SETTINGS.pause_s + SETTINGS.prefix_s
+        assert it.told.turns[0].ended - it.told.turns[0].began == pytest.approx(7, abs=2 * FRAME_JITTER_S)
+
+
+class Sleeper:
+    """A classifier that does not answer."""
+
+    async def judge(self, text: str) -> Verdict:
+        await asyncio.sleep(1e6)
+        return "finished"
+
+
+@virtual
+async def test_a_classifier_that_does_not_answer_is_not_waited_for_beyond_the_limit() -> None:
+    now = asyncio.get_running_loop().time
+    told = Told(now)
+    turns = TurnDetector(SETTINGS, ScriptedEnd(0.1), Sleeper(), run=inline)
+    listener = Listener(LoudnessVad(), turns, ScriptedRecogniser(DONE), SETTINGS, told, now=now)
+    mouth = Mouth(listener)
+    await mouth.speak(1)
+    await mouth.keep_silent(4)
+    await listener.aclose()
+    assert told.turns[0].wait_s == pytest.approx(SETTINGS.limit_s, abs=FRAME_JITTER_S)
 
 
 @virtual
