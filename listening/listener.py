@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from errors import VisageError
 from listening.activity import WINDOW_S, Activity, Heard
 from listening.frames import MicFrame
+from listening.listenerevents import ListenerEvents
 from listening.settings import ListeningSettings
 from listening.turns import Judgement, Reason, TurnDetector
 from listening.turntext import Verdict
@@ -35,34 +36,7 @@ READING_LEAST_S = 0.2
 
 log = logging.getLogger(__name__)
 
-
-class ListenerEvents:
-    """What a listener tells, on its event loop. A method must return at once, and a class that derives from this one
-    needs only those that it cares for."""
-
-    def speech_started(self, at: float) -> None:
-        """Somebody begins to speak: the first sound was at `at`, monotonic s, as in all that follows."""
-
-    def speech_ongoing(self, at: float, voiced_s: float) -> None:
-        """They still speak, or speak again after a pause; `voiced_s` of speech so far. Every 32 ms."""
-
-    def partial(self, text: str, language: str) -> None:
-        """What was said so far, for captions."""
-
-    def pause(self, at: float) -> None:
-        """They pause since `at`."""
-
-    def speech_resumed(self, at: float) -> None:
-        """They go on after a pause: what was prepared for the end of the turn is void."""
-
-    def likely_end(self, utterance: Utterance) -> None:
-        """The turn ends with this text `wait_s` after `ended` unless they go on: an answer may be prepared."""
-
-    def turn_ended(self, utterance: Utterance) -> None:
-        """The turn has ended. One of reason `wait` asks for patience, not for an answer."""
-
-    def dropped(self, reason: str) -> None:
-        """What began with `speech_started` was nothing, or was lost; `reason` says why."""
+__all__ = ["Listener", "ListenerEvents"]
 
 
 class Listener:
