@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from errors import EngineError
 from listening.frames import MicFrame
@@ -427,3 +429,28 @@ async def test_closing_in_mid_speech_leaves_no_task() -> None:
     async with room(takes_s=5) as it:
         await it.mouth.speak(1)
         await it.listener.finish()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sounds=st.lists(st.tuples(st.booleans(), st.floats(0.02, 4.0)), max_size=12),
+    texts=st.lists(st.sampled_from([DONE, OPEN, "", "Wait a moment.", "好的。"]), min_size=1, max_size=4),
+    takes_s=st.sampled_from([0.0, 0.3, 2.0, 20.0]),
+)
+def test_whatever_is_heard_every_beginning_has_one_end(
+    sounds: list[tuple[bool, float]], texts: list[str], takes_s: float
+) -> None:
+    async def played() -> None:
+        async with room(*texts, ends=(0.95, 0.1), takes_s=takes_s) as it:
+            for is_speech, seconds in sounds:
+                await (it.mouth.speak if is_speech else it.mouth.keep_silent)(seconds)
+            await it.mouth.keep_silent(SETTINGS.recogniser_timeout_s + SETTINGS.wait_limit_s + 1)
+            began = it.told.names.count("started")
+            assert began == len(it.told.turns) + len(it.told.drops)
+            assert it.told.names.count("pause") >= it.told.names.count("resumed")
+            assert not it.listener.is_speaking
+            for turn in it.told.turns:
+                assert turn.began < turn.ended and turn.wait_s > 0 and np.isfinite(turn.pcm).all()
+                assert len(turn.pcm) / SAMPLE_RATE_HZ <= SETTINGS.utterance_limit_s + 0.1
+
+    run_virtual(played())
