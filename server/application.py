@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
-from server import admin, avatars, catalogue, events, funasr, human, listening, offer, pages, rtvi
+from server import admin, avatars, catalogue, events, funasr, human, listen, listening, offer, pages, rtvi
 from server.endpoint import SERVICES, Call, Endpoint, Nothing, Services
 from server.middleware import Handler, admit, explain, identify, success
 from server.reading import read_json, understood
@@ -21,6 +21,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     *events.ENDPOINTS,
     *catalogue.ENDPOINTS,
     *avatars.ENDPOINTS,
+    *listen.ENDPOINTS,
     *listening.ENDPOINTS,
     *admin.ENDPOINTS,
     *rtvi.ENDPOINTS,
@@ -56,6 +57,7 @@ def make_app(services: Services, web_root: Path) -> web.Application:
     """The application over `services`; `web_root` is the built page."""
     app = web.Application(middlewares=[identify, admit, explain], client_max_size=HEADER_BYTES_MAX)
     app[SERVICES] = services
+    app[listen.HEARD] = set()
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, dispatcher(endpoint))
     pages.add(app, ENDPOINTS, web_root)
