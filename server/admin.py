@@ -34,6 +34,8 @@ class ClientInfo(BaseModel):
     audio_s_max: int
     avatars: bool = Field(description="Whether avatars of one's own can be made here; see POST /api/avatar/task")
     clip_mb_max: int = Field(description="Largest clip or photo for an avatar, MiB")
+    microphone: bool = Field(description="Whether visitors' microphones are listened to")
+    microphone_trouble: str = Field(description="Why not, with what would make it so; empty when they are")
 
 
 class ConfigInfo(BaseModel):
@@ -86,6 +88,7 @@ async def client(call: Call[Nothing]) -> Any:
     """What a page needs before it connects."""
     settings = call.services.settings
     avatars = call.services.avatars()
+    deaf = call.services.deaf()
     return ClientInfo(
         ice_servers=ice_servers(settings.turn),
         avatar=settings.avatar_id or (avatars[0].id if avatars else ""),
@@ -95,6 +98,8 @@ async def client(call: Call[Nothing]) -> Any:
         audio_s_max=settings.max_audio_s,
         avatars=call.services.avatar_tasks is not None,
         clip_mb_max=settings.max_clip_mb,
+        microphone=deaf is None,
+        microphone_trouble=deaf or "",
     ).model_dump()
 
 
