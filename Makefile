@@ -10,12 +10,12 @@ ARGS ?=
 WEB_SOURCES := $(shell find web/src web/public web/index.html web/package.json web/vite.config.ts -type f 2>/dev/null)
 say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
-.PHONY: help run setup system python web weights musetalk test-setup test lint bench docs clean
+.PHONY: help run setup system python web weights listening musetalk test-setup test lint bench docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-run: setup ## Set everything up and serve the avatar on http://localhost:8010 (ARGS="--listenport 9000" for options)
+run: setup listening ## Set everything up and serve the avatar on http://localhost:8010 (ARGS="--listenport 9000" for options)
 	@exec $(PY) app.py $(ARGS)
 
 setup: system python web weights ## Install what the server needs; safe to repeat
@@ -48,6 +48,14 @@ web/dist/index.html: web/node_modules/.installed $(WEB_SOURCES)
 weights: python
 	@$(PY) app.py weights pull
 
+listening: $(VENV)/.installed-listening ## Install what hears visitors: speech recognition, 190 MB, and its weights, 160 MB
+	@$(PY) app.py weights pull whisper-base listening
+
+$(VENV)/.installed-listening: requirements-listening.lock $(VENV)/.installed
+	$(call say,Speech recognition)
+	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q --no-deps --require-hashes -r $<
+	@touch $@
+
 musetalk: $(VENV)/.installed-musetalk ## Install what `--model musetalk` runs on: PyTorch, 1 GB on a CPU and 5 GB with CUDA
 
 $(VENV)/.installed-musetalk: requirements-musetalk.lock $(VENV)/.installed
@@ -56,7 +64,8 @@ $(VENV)/.installed-musetalk: requirements-musetalk.lock $(VENV)/.installed
 	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q --no-deps --require-hashes -r $<
 	@touch $@
 
-test-setup: setup musetalk $(VENV)/.installed-dev
+test-setup: setup listening musetalk $(VENV)/.installed-dev
+	@$(PY) app.py weights pull whisper
 	@tools/system_packages.sh chromium fonts-noto-cjk
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
@@ -87,10 +96,12 @@ docs: python ## Write docs/api.md and config.example.yaml from the code
 COMPILE = uv pip compile -q pyproject.toml --python-version 3.11 --no-annotate --no-header --generate-hashes
 lock: ## Renew the locks from pyproject.toml (needs uv)
 	@$(COMPILE) -o requirements.lock
+	@$(COMPILE) --extra listening -c requirements.lock -o requirements-listening.lock
 	@# torch and its CUDA are left out: pip chooses that build for the machine, after everything else is there.
-	@$(COMPILE) --extra musetalk -c requirements.lock \
+	@$(COMPILE) --extra musetalk -c requirements.lock -c requirements-listening.lock \
 		| awk '/^[a-z]/ {keep = $$0 !~ /^(torch|triton|nvidia-|cuda-)/} keep' > requirements-musetalk.lock
-	@$(COMPILE) --group dev -c requirements.lock -c requirements-musetalk.lock -o requirements-dev.lock
+	@$(COMPILE) --group dev -c requirements.lock -c requirements-listening.lock \
+		-c requirements-musetalk.lock -o requirements-dev.lock
 
 clean: ## Remove what setup and tests made
 	@rm -rf $(VENV) web/node_modules web/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
