@@ -29,6 +29,8 @@ from training.musetalk.pictures import Floats, Pictures, Teacher
 from training.musetalk.sound import Clip, clip_of
 
 SENTENCES = 6
+GROUPS = {"neural": "kokoro", "all": ""}
+"""Figures of several voices: name -> what the voices' names begin with."""
 CONTROL_FRAMES = 5
 """By how much the control's sound is late: 200 ms."""
 BATCH = 16
@@ -149,18 +151,19 @@ def main() -> None:
     reader = ApertureReader.calibrate(speaker.teacher, calibration_mouths(options.speech))
     figures: dict[str, object] = {}
     everything: list[Clip] = []
-    curves = []
+    curves: dict[str, tuple[Floats, Floats]] = {}
     for voice in sorted(path.name for path in (options.speech / "test").iterdir()):
         clips = clips_of(options.speech, voice, options.sentences)
         everything += clips
-        curves.append(follow(speaker, reader, clips))
-        figures[voice] = dataclasses.asdict(score(*curves[-1]))
+        curves[voice] = follow(speaker, reader, clips)
+        figures[voice] = dataclasses.asdict(score(*curves[voice]))
         print(voice, figures[voice], flush=True)
-    found, wanted = (np.concatenate(parts) for parts in zip(*curves, strict=True))
-    figures["all"] = dataclasses.asdict(score(found, wanted))
-    figures["control"] = dataclasses.asdict(score(*follow(speaker, reader, everything[::2], CONTROL_FRAMES)))
+    for group, start in GROUPS.items():
+        chosen = [curve for voice, curve in curves.items() if voice.startswith(start)]
+        figures[group] = dataclasses.asdict(score(*(np.concatenate(parts) for parts in zip(*chosen, strict=True))))
+    figures["control, all"] = dataclasses.asdict(score(*follow(speaker, reader, everything[::2], CONTROL_FRAMES)))
     figures["speed"] = speed(speaker, everything[0].pcm)
-    print(json.dumps({k: figures[k] for k in ("all", "control", "speed")}, indent=1))
+    print(json.dumps({k: v for k, v in figures.items() if k not in curves}, indent=1))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
     if options.sheet:

@@ -44,7 +44,7 @@ CONFIG: dict[str, Any] = {
     "freq_shift": 0,
     "center_input_sample": False,
 }
-STEPS = 3000
+STEPS = 4200
 BATCH = 16
 RATE = 1.5e-3
 WARM_UP_STEPS = 100
