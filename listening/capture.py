@@ -17,6 +17,9 @@ from media import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, Pcm
 
 CLOCK_WINDOW_S = 5.0  # the least delayed packet of the last 5 to 10 s tells the time: two clocks drift 1 ms apart in it
 FILL_MAX_S = 1.0  # a longer gap is another stretch of sound: silence for it would only fill the microphone's queue
+PAUSE_S = (
+    0.5  # later than time stamps say by so much: the sender paused without counting, as Chromium's replaceTrack does
+)
 GAP_MIN_S = 0.010  # half a frame: smaller steps of time stamps are rounding
 
 
@@ -91,14 +94,6 @@ class Framer:
         self._taken_s = 0.0
         """Position up to which sound was taken in."""
 
-    def behind(self, arrived: float) -> float:
-        """By how much what arrives at `arrived` is later than the quickest packets' sound that follows, in seconds."""
-        return arrived - self._clock.at(self._taken_s) if self._given_s is not None else 0.0
-
-    def restart(self) -> None:
-        """What comes next does not follow what was."""
-        self._given_s = None
-
     def add(self, frame: av.AudioFrame, position_s: float | None, arrived: float) -> None:
         """Take a block.
 
@@ -111,12 +106,23 @@ class Framer:
         """
         begins = self._taken_s if position_s is None else position_s
         length_s = frame.samples / frame.sample_rate
+        if arrived - length_s - self._clock.at(begins) > PAUSE_S:
+            self._given_s = None
+        fresh = self._given_s is None
         if not self._follow(begins):
             return
         self._clock.arrived(self._taken_s + length_s, arrived)
         pcm = self._resample(frame)
         self._taken_s += length_s
-        self._give(pcm)
+        self._give(self._aligned(pcm, length_s) if fresh else pcm)
+
+    def _aligned(self, pcm: Pcm, length_s: float) -> Pcm:
+        """The first block, with silence before it for what the resampler holds back: then every block that is as long
+        as a frame completes one, which would wait for the next block otherwise."""
+        assert self._given_s is not None
+        held = max(0, round(length_s * SAMPLE_RATE_HZ) - len(pcm))
+        self._given_s -= held / SAMPLE_RATE_HZ
+        return np.concatenate([np.zeros(held, np.float32), pcm])
 
     def _follow(self, begins: float) -> bool:
         """Fill the gap up to `begins`, or start there; False when what begins there was given already."""

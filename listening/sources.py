@@ -18,7 +18,6 @@ from listening.microphone import Microphone
 
 RATES_HZ = (8_000, 16_000, 24_000, 48_000)
 CHUNK_MAX_S = 1.0  # a client that sends speech as it is captured sends 10 to 100 ms at once
-PAUSE_S = 0.5  # later than its own count by so much, a client stopped sending and began again
 AHEAD_MAX_S = 5.0  # sound sent sooner than it can have been captured: a file, not a microphone
 
 log = logging.getLogger(__name__)
@@ -112,8 +111,6 @@ class PcmSource:
             return
         arrived, length_s = self._now(), whole // 2 / self.rate_hz
         self._check_pace(arrived, length_s)
-        if self._framer.behind(arrived) - length_s > PAUSE_S:
-            self._framer.restart()
         samples = np.frombuffer(data, "<i2", whole // 2).astype(np.int16)
         frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="s16", layout="mono")
         frame.sample_rate = self.rate_hz
