@@ -8,11 +8,12 @@ from typing import Any
 
 from aiohttp import web
 
-from server import admin, avatars, catalogue, events, funasr, human, listen, listening, offer, pages, rtvi
+from server import admin, avatars, catalogue, events, funasr, human, listen, listening, offer, pages, rtvi, ten
 from server.endpoint import SERVICES, Call, Endpoint, Nothing, Services
 from server.middleware import Handler, admit, explain, identify, success
 from server.reading import read_json, understood
 from server.security import check_key
+from server.tenroom import Rooms
 from sessions import SessionManager
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
@@ -26,6 +27,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     *admin.ENDPOINTS,
     *rtvi.ENDPOINTS,
     *funasr.ENDPOINTS,
+    *ten.ENDPOINTS,
 )
 HEADER_BYTES_MAX = 16_384
 
@@ -58,10 +60,12 @@ def make_app(services: Services, web_root: Path) -> web.Application:
     app = web.Application(middlewares=[identify, admit, explain], client_max_size=HEADER_BYTES_MAX)
     app[SERVICES] = services
     app[listen.HEARD] = set()
+    app[ten.ROOMS] = Rooms()
     for endpoint in ENDPOINTS:
         app.router.add_route(endpoint.method, endpoint.path, dispatcher(endpoint))
     pages.add(app, ENDPOINTS, web_root)
     app.cleanup_ctx.append(_live)
+    app.cleanup_ctx.append(ten.live)
     return app
 
 

@@ -1,0 +1,3 @@
+"""Visage as an avatar of the TEN framework."""
+
+from . import addon as addon
