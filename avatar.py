@@ -78,6 +78,8 @@ class AvatarInfo(BaseModel):
     """What the blending masks under `engines.musetalk` were made from."""
     engines: dict[str, dict[str, FileName]] = {}
     """Engine name -> part name -> file: what engines need of this avatar."""
+    prompt: LocalName | None = None
+    """Who the avatar is, told to the language model."""
     licence: str
     provenance: LocalName
     files: dict[FileName, Sha256]

@@ -9,11 +9,13 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from clauses import language_of
 from errors import VisageError
 from llm import REPLY_CHARACTERS_MAX, Heard, Message, Thinking
 from media import Event
 from server.endpoint import Services
 from session import Session
+from spokentext import speakable
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ async def reply(
     try:
         # One text for the whole reply: the voice can prepare the next clause while one is heard.
         await session.real.say(
-            _written(services, session, texts or _ask(services, messages), turn),
+            speakable(_written(services, session, texts or _ask(services, messages), turn), language_of(question)),
             voice=voice,
             options=options,
             turn=turn,
@@ -69,25 +71,43 @@ def _ask(services: Services, messages: list[Message]) -> AsyncGenerator[str, Non
 async def _written(
     services: Services, session: Session, answer: AsyncGenerator[str, None], turn: int
 ) -> AsyncGenerator[str, None]:
-    """The reply's text as it is written; it ends early, with an `error` event, when the model fails."""
+    """The reply as the model writes it, without its thoughts; listeners are shown it as `reply.text`.
+
+    It ends early, with an `error` event, when the model fails.
+    """
     thinking = Thinking()
     asked, written = time.monotonic(), 0
     try:
         async with contextlib.aclosing(answer) as texts:
             async for text in texts:
                 if not written:
+                    _publish(session, turn, "reply.started")
                     services.metrics.llm_first_text_s.observe(time.monotonic() - asked)
                 written += len(text)
-                yield thinking.feed(text)
+                yield _shown(session, turn, thinking.feed(text))
                 if written > REPLY_CHARACTERS_MAX:
                     log.warning("session %s: reply cut after %d characters", session.id, written)
                     break
-        yield thinking.flush()
+        yield _shown(session, turn, thinking.flush())
     except VisageError as error:
         services.metrics.llm_failures.inc()
         _tell(session, turn, error)
+    finally:
+        if written:
+            _publish(session, turn, "reply.ended")
+
+
+def _shown(session: Session, turn: int, text: str) -> str:
+    """Tell the listeners what is written, with its marks; what is spoken is `clause.started`."""
+    if text:
+        _publish(session, turn, "reply.text", text=text)
+    return text
 
 
 def _tell(session: Session, turn: int, error: VisageError) -> None:
     log.warning("session %s: no reply: %s", session.id, error)
-    session.real.events.publish(Event("error", turn, {"message": str(error)}), time.monotonic())
+    _publish(session, turn, "error", message=str(error))
+
+
+def _publish(session: Session, turn: int, name: str, **data: Any) -> None:
+    session.real.events.publish(Event(name, turn, data), time.monotonic())

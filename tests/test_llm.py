@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -15,7 +16,8 @@ from errors import EngineError
 from llm import Conversation, Heard, LanguageModel, Thinking
 from media import Event
 from tests.fakes.app import connect, serving, until
-from tests.fakes.llm import FakeLlm, Step, delta, talking
+from tests.fakes.llm import FakeLlm, Step, delta, talking, tool_call
+from tools import Arguments, Tool, Toolbox
 
 DONE = b"data: [DONE]\n\n"
 HELLO = [{"role": "user", "content": "hello"}]
@@ -113,6 +115,112 @@ async def test_closing_the_stream_hangs_up() -> None:
         assert await anext(texts) == "one"
         await texts.aclose()
         await asyncio.wait_for(fake.hung_up.wait(), 5)
+
+
+def doubling() -> Toolbox:
+    async def run(arguments: Arguments) -> str:
+        return str(2 * arguments["n"])
+
+    return Toolbox([Tool("double", "Doubles.", run, {"n": {"type": "integer"}}, ("n",))])
+
+
+async def test_tools_are_called_and_their_answers_used() -> None:
+    calls: list[Step] = [*tool_call("double", '{"n": 21}'), *tool_call("double", '{"n": 1}', 1)]
+    fake = FakeLlm(["Let me see.", *calls, DONE], ["It is 42."])
+    async with talking(fake, tools=doubling()) as model:
+        assert await said(model) == ["Let me see.", "\n", "It is 42."]
+    assert [tool["function"]["name"] for tool in fake.requests[0]["tools"]] == ["double"]
+    question, call, one, two = fake.requests[1]["messages"]
+    assert question == HELLO[0] and call["content"] == "Let me see."
+    assert [c["function"] for c in call["tool_calls"]] == [
+        {"name": "double", "arguments": '{"n": 21}'},
+        {"name": "double", "arguments": '{"n": 1}'},
+    ]
+    assert (one["tool_call_id"], one["content"], two["content"]) == ("call_double_0", "42", "2")
+    assert len(HELLO) == 1
+
+
+async def test_a_model_that_only_calls_is_made_to_answer() -> None:
+    fake = FakeLlm([*tool_call("double", "{}"), DONE])
+    async with talking(fake, tools=doubling()) as model:
+        assert await said(model) == []
+    assert len(fake.requests) == llm.TOOL_ROUNDS_MAX + 1
+    assert [body.get("tool_choice") for body in fake.requests] == [None] * llm.TOOL_ROUNDS_MAX + ["none"]
+    assert "the argument n is missing" in fake.requests[1]["messages"][-1]["content"]
+
+
+async def test_a_failed_attempt_leaves_no_calls_behind() -> None:
+    broken: list[Step] = [*tool_call("double", '{"n": 1}'), b"data: {broken\n\n"]
+    async with talking(FakeLlm(broken, ["fine", DONE]), tools=doubling()) as model:
+        assert await said(model) == ["fine"]
+
+
+async def test_calls_of_a_server_that_does_not_stream() -> None:
+    message = {"content": None, "tool_calls": [{"id": "a", "function": {"name": "double", "arguments": '{"n": 4}'}}]}
+    fake = FakeLlm(lambda: web.json_response({"choices": [{"message": message}]}), ["8"])
+    async with talking(fake, tools=doubling()) as model:
+        assert await said(model) == ["8"]
+    assert fake.requests[1]["messages"][-1] == {"role": "tool", "tool_call_id": "a", "content": "8"}
+
+
+async def test_calls_nobody_offered_are_no_reply() -> None:
+    async with talking(FakeLlm(["a", *tool_call("double", "{}"), DONE])) as model:
+        assert await said(model) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (401, "answered 401.*check --llm_api_key"),
+        (404, "answered 404.*check --llm_base_url and --llm_model"),
+        (429, "answered 429.*credit"),
+        (500, "answered 500: scripted failure$"),
+        ([DONE], "a reply without a word$"),
+        (
+            [b'data: {"choices": [{"delta": {}, "finish_reason": "content_filter"}]}\n\n'],
+            r"without a word \(content_filter",
+        ),
+        ([b'data: {"choices": [{"delta": {}, "finish_reason": "length"}]}\n\n'], "the prompt is longer"),
+        ([b"<html>\n"], "a reply without a word"),
+        ([b'data: [1, "x"]\n\n', b'data: {"choices": "x"}\n\n', b'data: {"choices": [3]}\n\n'], "without a word"),
+        ([b"data: \xff\xfe\n\n"], "127.0.0.1"),
+        (lambda: web.Response(text="<html>login</html>", content_type="text/html"), "text/html, which is no reply"),
+        (lambda: web.json_response({"detail": "hm"}), "without a word"),
+        (
+            lambda: web.json_response({"error": {"message": "no such model"}}, status=400),
+            "answered 400: no such model$",
+        ),
+        (lambda: web.json_response({"error": "plain"}, status=400), "answered 400: plain$"),
+        (lambda: web.json_response([1], status=400), r"answered 400: \[1\]$"),
+    ],
+)
+async def test_what_is_no_reply_is_named(script: Any, message: str) -> None:
+    async with talking(FakeLlm(script)) as model:
+        with pytest.raises(EngineError, match=message):
+            await said(model)
+
+
+async def test_a_reply_cut_by_the_network_is_told() -> None:
+    def cut(request: web.Request) -> None:
+        assert request.transport is not None
+        request.transport.abort()
+
+    fake = FakeLlm(["Once upon a time", cut])
+    async with talking(fake) as model:
+        texts: list[str] = []
+        with pytest.raises(EngineError, match="127.0.0.1"):
+            async for text in model.stream(HELLO):
+                texts.append(text)
+    assert texts == ["Once upon a time"] and len(fake.requests) == 1
+
+
+async def test_a_model_may_think_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llm, "FIRST_TOKEN_TIMEOUT_S", 0.2)
+    done = asyncio.Event()
+    thought = b'data: {"choices": [{"delta": {"reasoning_content": "hm"}}]}\n\n'
+    asyncio.get_running_loop().call_later(0.4, done.set)
+    async with talking(FakeLlm([thought, done, "Yes", DONE])) as model:
+        assert await said(model) == ["Yes"]
 
 
 TAG_PARTS = ["<think>", "</think>", "<", "think", ">", "a", "好", "</", " "]
@@ -262,3 +370,31 @@ async def test_a_model_that_fails_is_told_to_the_page() -> None:
         await until(lambda: events)
         assert events[0].name == "error" and "answered 401" in events[0].data["message"]
         assert (await client.post("/human", json={"type": "echo", "text": "still here"})).status == 200
+
+
+async def test_what_is_spoken_has_no_marks_and_what_is_shown_keeps_them() -> None:
+    reply = ["<think>hm</think>", "See **the", "** [guide](http", "://a.b/c), `x", "` 👍. ", "Bye!", DONE]
+    async with talking(FakeLlm(reply)) as model, serving(model) as (client, stage):
+        sid = await connect(client)
+        events: list[Event] = []
+        stage.reals[sid].events.subscribe(lambda event, at: events.append(event))
+        await client.post("/human", json={"type": "chat", "text": "Hello?"})
+        await until(lambda: any(event.name == "reply.ended" for event in events))
+        await until(lambda: not stage.reals[sid].speaking)
+        assert "".join(entry.text for entry in stage.reals[sid].said) == "See the guide, x . Bye!"
+        shown = "".join(event.data["text"] for event in events if event.name == "reply.text")
+        assert shown == "See **the** [guide](http://a.b/c), `x` 👍. Bye!"
+        names = [event.name for event in events]
+        assert names[0] == "reply.started" and names.count("reply.started") == names.count("reply.ended") == 1
+
+
+def test_a_persona_follows_the_system_prompt() -> None:
+    assert Conversation("be brief", "You are Mira.").ask("hi")[0]["content"] == "be brief\n\nYou are Mira."
+    assert Conversation("", "You are Mira.").ask("hi")[0]["content"].startswith(llm.SYSTEM_PROMPT)
+
+
+def test_asking_leaves_no_trace() -> None:
+    conversation = Conversation()
+    conversation.ask("one")
+    assert conversation.asking("two")[-1]["content"] == "one\ntwo"
+    assert [message["content"] for message in conversation.messages] == ["one"]

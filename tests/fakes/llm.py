@@ -13,13 +13,22 @@ from aiohttp.test_utils import TestServer
 
 from llm import LanguageModel
 
-Step = str | bytes | asyncio.Event
-"""A text delta, raw bytes, or something to wait for."""
+Step = str | bytes | asyncio.Event | Callable[[web.Request], None]
+"""A text delta, raw bytes, something to wait for, or something to do to the connection."""
 
 
 def delta(text: str) -> bytes:
     """One streamed chunk."""
     return f"data: {json.dumps({'choices': [{'delta': {'content': text}}]})}\n\n".encode()
+
+
+def tool_call(name: str, arguments: str, index: int = 0) -> list[bytes]:
+    """The chunks of one call, its arguments in two pieces, as OpenAI's servers stream it."""
+    half = len(arguments) // 2
+    functions = [{"name": name, "arguments": ""}, {"arguments": arguments[:half]}, {"arguments": arguments[half:]}]
+    calls: list[dict[str, Any]] = [{"index": index, "function": function} for function in functions]
+    calls[0].update(id=f"call_{name}_{index}", type="function")
+    return [f"data: {json.dumps({'choices': [{'delta': {'tool_calls': [call]}}]})}\n\n".encode() for call in calls]
 
 
 class FakeLlm:
@@ -46,6 +55,9 @@ class FakeLlm:
             for step in script:
                 if isinstance(step, asyncio.Event):
                     await step.wait()
+                elif callable(step):
+                    await asyncio.sleep(0.05)  # so that what was written is on its way
+                    step(request)
                 else:
                     await response.write(step if isinstance(step, bytes) else delta(step))
         except (asyncio.CancelledError, ConnectionError):
