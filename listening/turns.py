@@ -127,7 +127,7 @@ class TurnDetector:
         if verdict == "wait":
             return Judgement(at.wait_limit_s, "wait", probability, verdict)
         level = 1 if probability is None else (probability >= at.likely) + (probability >= at.sure)
-        doubts = (transcript.confidence < at.doubted) + (not turntext.is_marked(transcript.text))
+        doubts = (transcript.confidence < at.doubted) + turntext.lacks_mark(transcript.text)
         level = max(0, level - doubts)
         if verdict == "finished":
             return Judgement((at.unlikely_s, at.likely_s, at.sure_s)[level], "finished", probability, verdict)

@@ -175,7 +175,9 @@ def test_more_doubt_waits_longer(mode: ListeningSettings) -> None:
         ("It is red", 0.9, SETTINGS.likely_s),
         ("It is red...", 0.9, SETTINGS.likely_s),
         ("A table for you.", 0.6, SETTINGS.likely_s),
-        ("它是红色的", 0.6, SETTINGS.unlikely_s),
+        ("它是红色的", 0.9, SETTINGS.sure_s),
+        ("它是红色的", 0.6, SETTINGS.likely_s),
+        ("A table for you", 0.6, SETTINGS.unlikely_s),
     ],
 )
 def test_a_text_that_is_doubted_waits_longer(text: str, confidence: float, wait_s: float) -> None:
