@@ -21,6 +21,7 @@ LEFT_S = 0.1  # of a delay that is taken off so much is left: an estimate that i
 DELAY_MAX_S = 1.5
 WINDOW_S = 1.0  # of sound that GCC-PHAT compares at once
 EVERY_S = 1.0
+STEADY_S = 5.0  # once found: a look takes 2 ms of the event loop
 CONFIDENT = 12.0  # a peak so much above the others' root mean square; chance reaches 6
 AGREE_S = 0.01
 
@@ -110,6 +111,8 @@ class DelayFinder:
             return None
         agreed = any(abs(delay_s - other) < AGREE_S for other in self._found)
         self._found.append(delay_s)
+        if agreed:
+            self._next_at = self._until + STEADY_S
         return delay_s if agreed else None
 
     def _look(self) -> float | None:
@@ -118,7 +121,7 @@ class DelayFinder:
         sent = self._reference.read(begin, lags + len(heard))
         if min(float(np.dot(x, x)) / len(x) for x in (heard, sent)) < AUDIBLE_POWER:
             return None
-        size = 1 << (len(sent) - 1).bit_length()
+        size = -(-len(sent) // 64) * 64  # what wraps around lies beyond the lags that are asked for
         cross = np.fft.rfft(sent, size) * np.conj(np.fft.rfft(heard, size))
         cross /= np.abs(cross) + 1e-9
         peaks = np.abs(np.fft.irfft(cross, size)[: lags + 1])

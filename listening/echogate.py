@@ -29,7 +29,7 @@ def likeness(heard: Pcm, sent: Pcm) -> tuple[float, int]:
         sent: [m], m >= n.
     """
     n = len(heard)
-    size = 1 << (len(sent) - 1).bit_length()
+    size = -(-len(sent) // 64) * 64  # what wraps around lies beyond the lags that are asked for
     spectrum = np.fft.rfft(sent, size) * np.conj(np.fft.rfft(heard, size))
     products = np.fft.irfft(spectrum, size)[: len(sent) - n + 1]
     energy = np.cumsum(np.concatenate([[0.0], np.square(sent, dtype=np.float64)]))
