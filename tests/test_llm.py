@@ -373,7 +373,7 @@ async def test_a_model_that_fails_is_told_to_the_page() -> None:
 
 
 async def test_what_is_spoken_has_no_marks_and_what_is_shown_keeps_them() -> None:
-    reply = ["<think>hm</think>", "See **the", "** [guide](http", "://a.b/c), `x", "` 👍. ", "Bye!", DONE]
+    reply: list[Step] = ["<think>hm</think>", "See **the", "** [guide](http", "://a.b/c), `x", "` 👍. ", "Bye!", DONE]
     async with talking(FakeLlm(reply)) as model, serving(model) as (client, stage):
         sid = await connect(client)
         events: list[Event] = []
