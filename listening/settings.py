@@ -54,7 +54,7 @@ class ListeningSettings:
     likely: float = 0.5
     doubted: float = 0.78
     """Confidence of a recogniser under which its text is doubted: Whisper completes sentences that break off ("a table
-    for you"). From Whisper base half of those are below, of whole sentences a quarter in Chinese, hardly any in English."""
+    for you"). Half of those are below with its base model; of whole sentences a quarter in Chinese, few in English."""
     sure_s: float = 0.6
     """Text finished, sounds finished, no doubt."""
     likely_s: float = 1.0
