@@ -132,9 +132,7 @@ class Narrator:
                 "metrics",
                 {
                     "ttfb": _figures(data, llm="first_text_s", tts="first_sound_s"),
-                    "processing": _figures(
-                        data, turn="speech_end_to_turn_s", stt="transcript_s", voice_to_voice="total_s"
-                    ),
+                    "processing": _figures(data, turn="turn_s", stt="transcript_s", voice_to_voice="total_s"),
                 },
             )
         ]

@@ -112,10 +112,10 @@ def test_what_the_user_says_and_the_model_answers() -> None:
 
 
 def test_latency_becomes_metrics_of_what_is_known() -> None:
-    [(name, data)] = told(("latency", {"first_text_s": 0.2, "transcript_s": 0.1, "total_s": 0.9}))
+    [(name, data)] = told(("latency", {"turn_s": 0.5, "first_text_s": 0.2, "first_sound_s": None, "total_s": 0.9}))
     assert name == "metrics" and data == {
         "ttfb": [{"processor": "llm", "value": 0.2}],
-        "processing": [{"processor": "stt", "value": 0.1}, {"processor": "voice_to_voice", "value": 0.9}],
+        "processing": [{"processor": "turn", "value": 0.5}, {"processor": "voice_to_voice", "value": 0.9}],
     }
 
 
