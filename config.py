@@ -202,10 +202,11 @@ class Settings(BaseSettings):
         "如何避免麦克风收到她自己的声音：browser、aec（服务器端）、gate、window（半双工）、off；留空按性能模式",
     )
     asr: Words = setting(
-        ("whisper-large-v3-turbo", "whisper-base"),
+        (),
         "Speech recognisers, comma separated: whisper-base, whisper-large-v3-turbo, openai, funasr; the first that is "
-        "there is used, one that fails hands on",
-        "语音识别链，逗号分隔：whisper-base、whisper-large-v3-turbo、openai、funasr；依次使用可用者，失败则交给下一个",
+        "there is used, one that fails hands on; empty: as the performance mode says",
+        "语音识别链，逗号分隔：whisper-base、whisper-large-v3-turbo、openai、funasr；依次使用可用者，失败则交给下一个；"
+        "留空按性能模式",
     )
     asr_base_url: str = setting(
         "",
@@ -219,7 +220,11 @@ class Settings(BaseSettings):
     )
     asr_threads: int = setting(2, "Threads of a local recogniser", "本地识别的线程数", ge=1, le=2)
     asr_beam: int = setting(
-        1, "Beam of whisper-base; the large one always has 5", "whisper-base 的束宽；大模型固定为 5", ge=1, le=10
+        0,
+        "Beam of whisper-base, 0: as the performance mode says; the large one always has 5",
+        "whisper-base 的束宽，0 按性能模式；大模型固定为 5",
+        ge=0,
+        le=10,
     )
     asr_window: Literal["short", "whole"] = setting(
         "short",

@@ -30,6 +30,27 @@ def listening_settings(settings: Settings) -> ListeningSettings:
     return dataclasses.replace(mode, echo=settings.echo) if settings.echo else mode
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recognition:
+    """What `build_recognisers` reads: the configuration, and the mode where that says nothing."""
+
+    asr: tuple[str, ...]
+    asr_base_url: str
+    asr_api_key: str
+    asr_model: str
+    asr_server: str
+    asr_threads: int
+    asr_beam: int
+    asr_window: str
+
+    @classmethod
+    def of(cls, settings: Settings, mode: ListeningSettings) -> Recognition:
+        """The names of the configuration, else the mode's model before the one that is always there."""
+        named = {field.name: getattr(settings, field.name) for field in dataclasses.fields(cls)}
+        models = tuple(dict.fromkeys((f"whisper-{mode.asr_model}", "whisper-base")))
+        return cls(**{**named, "asr": settings.asr or models, "asr_beam": settings.asr_beam or mode.asr_beam})
+
+
 class ListeningHouse:
     """Made on the event loop; `aclose` after the last session.
 
@@ -50,7 +71,7 @@ class ListeningHouse:
         self._answers = answers
         self._models = ListeningModels()
         try:
-            self.recognisers = build_recognisers(settings)
+            self.recognisers = build_recognisers(Recognition.of(settings, self.settings))
         except BadRequest as error:
             raise ConfigError(str(error)) from error
         self._loading = asyncio.Lock()
