@@ -48,6 +48,10 @@ class Conversation:
         else:
             self._messages.append({"role": "user", "content": text})
         self._trim()
+        return self.prompt()
+
+    def prompt(self) -> list[Message]:
+        """The system prompt and the history: what the next request begins with."""
         return [{"role": "system", "content": self._system}, *(dict(message) for message in self._messages)]
 
     def asking(self, text: str) -> list[Message]:

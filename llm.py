@@ -103,6 +103,9 @@ class LanguageModel:
                 yield "\n"
             messages += await calls.run(self._tools, said)
 
+    def prime(self, messages: list[Message]) -> None:
+        """Read a conversation ahead of its next question, where the model is one that gains by it."""
+
     async def _patiently(self, messages: list[Message], calls: Calls, may_call: bool) -> AsyncGenerator[str, None]:
         """One request, made again where that may help and nothing was said yet."""
         for delay_s in (*self._retry_delays_s, None):

@@ -55,6 +55,8 @@ async def reply(
     finally:
         unsubscribe()
         session.conversation.answer(heard.text())
+        if services.language_model is not None:
+            services.language_model.prime(session.conversation.prompt())
 
 
 async def _played_out(session: Session, turn: int) -> None:
