@@ -32,6 +32,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    "--use-fake-device-for-media-stream",  # a microphone that beeps once a second; whether a page may use it is asked
+    "--host-resolver-rules=MAP insecure.test 127.0.0.1",  # an address without HTTPS that is not this machine's own
 ]
 SERVER_START_S = 60
 LIVE_MS = 20_000
@@ -104,6 +106,15 @@ class Fake:
     async def drop(self) -> int:
         """End every connection from the server's side; the number that there were."""
         return int(await asyncio.to_thread(self._fetch, "/fake/drop", "POST"))
+
+    async def tell(self, *events: dict[str, Any]) -> None:
+        """Send the page these events."""
+        await asyncio.to_thread(self._fetch, "/fake/tell", "POST", list(events))
+
+    async def heard(self) -> dict[str, float]:
+        """`frames` and `loudest` sample of the newest visitor's microphone."""
+        found: dict[str, float] = await asyncio.to_thread(self._fetch, "/fake/heard", "GET")
+        return found
 
     async def build(self, **change: Any) -> None:
         """Move the build that runs; see `fake_builds.py`."""

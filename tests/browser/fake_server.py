@@ -3,7 +3,7 @@
 A page opened as `/?mode=MODE` meets that failure; the mode is read from the Referer of its requests:
 `capacity` 503, `busy` 429, `key` 401 without `Bearer secret`, `media` an answer that leads nowhere, `plain` no `/api`
 and no events, as an original LiveTalking server has it, `nollm` chat answers 503, `deaf` /humanaudio answers 422,
-`nobuild` a server that makes no avatars; those of `fake_builds.py`.
+`nobuild` a server that makes no avatars, `earless` one that listens to no microphone; those of `fake_builds.py`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ SAMPLES = AUDIO_HZ // 50
 BEEP_HZ = 440.0
 WORD_S = 0.25
 KEY = "secret"
+DEAF = "whisper-base: no weights in models/whisper-base; `python app.py weights pull whisper-base` fetches them"
 UNROUTABLE = "192.0.2.1"  # TEST-NET-1, RFC 5737: nobody answers there
 
 VOICES = [
@@ -61,6 +62,21 @@ class Session:
         self.turn = 1
         self.beeping = False
         self.speech: asyncio.Task[None] | None = None
+        self.frames = 0
+        """Of the visitor's microphone, 20 ms each, and the loudest sample of all, 0..1."""
+        self.loudest = 0.0
+        self.listening: asyncio.Task[None] | None = None
+
+    async def listen(self, track: MediaStreamTrack) -> None:
+        """Hear the microphone; ready with its first frame, as the real one is when its models are loaded."""
+        with contextlib.suppress(MediaStreamError):
+            while True:
+                frame = await track.recv()
+                assert isinstance(frame, av.AudioFrame)
+                self.frames += 1
+                self.loudest = max(self.loudest, float(np.abs(frame.to_ndarray()).max()) / 32_768)
+                if self.frames == 1:
+                    self.tell("listening", state="ready")
 
     def tell(self, event: str, **data: Any) -> None:
         if self.channel and self.channel.readyState == "open":
@@ -93,6 +109,8 @@ class Session:
     async def close(self) -> None:
         if self.speech:
             self.speech.cancel()
+        if self.listening:
+            self.listening.cancel()
         await self.pc.close()
 
 
@@ -191,7 +209,10 @@ class FakeServer:
             web.get("/api/avatars/{id}/poster", self.poster),
             web.get("/api/voices", self.voices),
             web.get("/api/client", self.client),
+            web.post("/api/listening", self.listening),
             web.get("/fake/seen", self.seen),
+            web.get("/fake/heard", self.heard),
+            web.post("/fake/tell", self.tell),
             web.post("/fake/drop", self.drop),
             web.get("/", self.index),
             web.static("/", DIST),
@@ -234,6 +255,10 @@ class FakeServer:
         @pc.on("datachannel")
         def _(channel: RTCDataChannel) -> None:
             session.channel = channel if mode != "plain" else None
+
+        @pc.on("track")
+        def _(track: MediaStreamTrack) -> None:
+            session.listening = asyncio.create_task(session.listen(track))
 
         @pc.on("connectionstatechange")
         async def _() -> None:
@@ -282,6 +307,22 @@ class FakeServer:
         self._sessions[str(body["sessionid"])].interrupt()
         return web.json_response({"code": 0, "msg": "ok"})
 
+    async def listening(self, request: web.Request) -> web.Response:
+        await self._note(request, await request.json())
+        return web.json_response({"code": 0, "msg": "ok"})
+
+    async def heard(self, request: web.Request) -> web.Response:
+        """What came of the newest visitor's microphone."""
+        session = list(self._sessions.values())[-1]
+        return web.json_response({"frames": session.frames, "loudest": session.loudest})
+
+    async def tell(self, request: web.Request) -> web.Response:
+        """Send every visitor these events, each an object with its name as `event`."""
+        for event in await request.json():
+            for session in self._sessions.values():
+                session.tell(**event)
+        return web.json_response({})
+
     async def record(self, request: web.Request) -> web.Response:
         await self._note(request, await request.json())
         return web.json_response({"code": 0, "msg": "ok"})
@@ -319,7 +360,8 @@ class FakeServer:
         mode = mode_of(request)
         data = {"ice_servers": [], "avatar": DEFAULT, "chat": mode != "nollm", "text_characters_max": 500}
         limits = {"upload_mb_max": 1, "audio_s_max": 600, "clip_mb_max": CLIP_MIB, "avatars": mode != "nobuild"}
-        return web.json_response({"code": 0, "msg": "ok", "data": {**data, **limits}})
+        ears = {"microphone": mode != "earless", "microphone_trouble": DEAF if mode == "earless" else ""}
+        return web.json_response({"code": 0, "msg": "ok", "data": {**data, **limits, **ears}})
 
     async def voices(self, request: web.Request) -> web.Response:
         return web.json_response({"code": 0, "msg": "ok", "data": {"voices": VOICES}})

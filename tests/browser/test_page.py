@@ -78,7 +78,7 @@ async def test_asks_for_a_buffer_that_keeps_sound_and_picture_in_step(fake: Fake
     receivers = await page.evaluate("peers[0].getReceivers().map((r) => [r.track.kind, r.jitterBufferTarget])")
     assert receivers == [["video", 100], ["audio", 100]]
     directions = await page.evaluate("peers[0].getTransceivers().map((t) => t.direction)")
-    assert directions == ["recvonly", "recvonly"]
+    assert directions == ["recvonly", "sendrecv"]
 
 
 async def test_speaks_what_is_typed_and_captions_follow(fake: Fake, open_page: OpenPage) -> None:

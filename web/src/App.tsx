@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useState } from "react";
 
-import type { Api } from "./api";
+import { type Api, ApiError } from "./api";
 import { ChoicePanel } from "./components/ChoicePanel";
 import { Composer } from "./components/Composer";
 import { ConversationList } from "./components/ConversationList";
@@ -14,6 +14,7 @@ import { useLook } from "./hooks/use-look";
 import { usePlayer } from "./hooks/use-player";
 import { type Mode, usePresenter } from "./hooks/use-presenter";
 import { type Refusal, useUpload } from "./hooks/use-upload";
+import { useVoice } from "./hooks/use-voice";
 import { useWorkshop } from "./hooks/use-workshop";
 import type { Link } from "./link";
 import { recall, remember } from "./preferences";
@@ -33,6 +34,11 @@ export function App({ api, link }: { api: Api; link: Link }) {
   const onRefused = useCallback((refusal: Refusal) => setProblem(words.refusedFile[refusal.why](refusal)), [setProblem, words]);
   const upload = useUpload(presenter.play, server.uploadMiBMax, onRefused);
   const workshop = useWorkshop({ api, choices, language, words, onNotice: setNotice, onProblem: setProblem });
+  const onTalkError = useCallback(
+    (error: unknown) => setProblem(error instanceof ApiError && error.status !== 0 ? error.message : words.unreachableNow),
+    [setProblem, words],
+  );
+  const voice = useVoice({ api, link, server, onError: onTalkError });
   useEscape(presenter.stop);
 
   return (
@@ -47,8 +53,10 @@ export function App({ api, link }: { api: Api; link: Link }) {
             onMode={chooseMode}
             live={live}
             characters={server.textCharactersMax}
-            hint={mode === "chat" && !server.chat ? words.noLanguageModel : ""}
-            speaking={presenter.caption.speaking || presenter.conversation.lines.some(isOpen)}
+            voice={voice}
+            language={language}
+            hint={(mode === "chat" || voice.state.phase === "on") && !server.chat ? words.noLanguageModel : ""}
+            speaking={presenter.caption.speaking || presenter.conversation.lines.some((line) => isOpen(line) && line.who === "presenter")}
             onSend={(text) => presenter.say(mode, text, choices.voice)}
             onStop={presenter.stop}
             upload={upload}

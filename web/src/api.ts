@@ -1,6 +1,7 @@
 /** The whole HTTP interface of the server, typed. Nothing else in the page calls `fetch`. */
 
 import { avatarOf, buildOf, hasId, isRecord, parse, rowsOf, voiceOf } from "./answers";
+import type { ListeningAction } from "./listening-orders";
 
 export interface OfferOptions {
   avatar?: string;
@@ -70,6 +71,10 @@ export interface ClientInfo {
   /** Whether it makes avatars of clips and photos. */
   avatars: boolean;
   clipMiBMax: number;
+  /** Whether it listens to microphones. */
+  microphone: boolean;
+  /** Why not, in the server's words; empty when it does or does not say. */
+  microphoneTrouble: string;
 }
 
 /** For a server that says nothing, as LiveTalking's: its limits show when they are met. */
@@ -81,6 +86,8 @@ export const PLAIN_SERVER: ClientInfo = {
   uploadMiBMax: 100,
   avatars: false,
   clipMiBMax: 100,
+  microphone: false,
+  microphoneTrouble: "",
 };
 
 /** The server could not be reached, or answered with an error. */
@@ -141,6 +148,11 @@ export class Api {
     await this.json("interrupt_talk", { sessionid });
   }
 
+  /** Mutes or unmutes what the server hears, or says that the talk button is held. */
+  async listening(sessionid: string, action: ListeningAction): Promise<void> {
+    await this.json("api/listening", { sessionid, action });
+  }
+
   async record(sessionid: string, type: "start_record" | "end_record"): Promise<void> {
     await this.json("record", { sessionid, type });
   }
@@ -162,6 +174,8 @@ export class Api {
       uploadMiBMax: at("upload_mb_max", PLAIN_SERVER.uploadMiBMax),
       avatars: at("avatars", PLAIN_SERVER.avatars),
       clipMiBMax: at("clip_mb_max", PLAIN_SERVER.clipMiBMax),
+      microphone: at("microphone", PLAIN_SERVER.microphone),
+      microphoneTrouble: at("microphone_trouble", PLAIN_SERVER.microphoneTrouble),
     };
   }
 

@@ -1,6 +1,7 @@
 /** Every word of the page, in both languages. */
 
 import { workshopEn, workshopZh } from "./i18n-workshop";
+import { voiceEn, voiceZh } from "./i18n-voice";
 import type { Refusal } from "./hooks/use-upload";
 import type { Trouble } from "./link-state";
 
@@ -112,6 +113,7 @@ const en = {
     estimated: "estimated", waiting: "measuring…",
   },
   workshop: workshopEn,
+  talk: voiceEn,
 };
 
 export type Words = typeof en;
@@ -209,6 +211,7 @@ const zh: Words = {
     estimated: "估算", waiting: "测量中……",
   },
   workshop: workshopZh,
+  talk: voiceZh,
 };
 
 export const WORDS: Record<Language, Words> = { en, zh };

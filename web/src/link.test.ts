@@ -8,6 +8,8 @@ interface Opened {
   events: PeerEvents;
   avatar: string | undefined;
   closed: boolean;
+  microphone?: MediaStreamTrack | null;
+  deaf?: boolean;
 }
 
 /** A scripted peer: each call of `open` is answered by the next outcome, `undefined` meaning an open connection. */
@@ -21,7 +23,11 @@ function scripted(...outcomes: (Error | undefined)[]) {
     opened.push(entry);
     const failure = outcomes.shift();
     if (failure) throw failure;
-    return { close: () => (entry.closed = true), stats: () => Promise.reject(new Error("not asked for here")) };
+    const setMicrophone = async (track: MediaStreamTrack | null) => {
+      entry.microphone = track;
+      if (entry.deaf) throw new Error("takes no sound");
+    };
+    return { close: () => (entry.closed = true), setMicrophone, stats: () => Promise.reject(new Error("not asked for here")) };
   };
   const link = new Link({ api, open, avatar: "mira", online: () => true, random: () => 0.5, onUnknownAvatar: forgotten });
   return { link, opened, leave, forgotten };
@@ -120,6 +126,30 @@ describe("Link", () => {
     await settle();
     expect(script.forgotten).toHaveBeenCalledOnce();
     expect(script.opened.map(({ avatar }) => avatar)).toEqual(["mira", undefined]);
+  });
+
+  it("sends the microphone over this connection and those after it, until it is switched off", async () => {
+    const script = scripted();
+    const first = await goLive(script);
+    const track = { kind: "audio" } as MediaStreamTrack;
+    await script.link.setMicrophone(track);
+    expect(first.microphone).toBe(track);
+    first.events.lost("lost");
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(script.opened[1]?.microphone).toBe(track);
+    await script.link.setMicrophone(null);
+    expect(script.opened[1]?.microphone).toBeNull();
+    script.link.connect(true);
+    await settle();
+    expect(script.opened[2]?.microphone).toBeUndefined();
+  });
+
+  it("says when the server takes no sound, and stays connected", async () => {
+    const script = scripted();
+    const peer = await goLive(script);
+    peer.deaf = true;
+    await expect(script.link.setMicrophone({ kind: "audio" } as MediaStreamTrack)).rejects.toThrow("takes no sound");
+    expect(script.link.getState().phase).toBe("live");
   });
 
   it("stops waiting when it is closed", async () => {

@@ -19,6 +19,7 @@ export class Link {
   private state: LinkState = FIRST_STATE;
   private avatar: string | undefined;
   private peer: Peer | undefined;
+  private microphone: MediaStreamTrack | null = null;
   private attempt: AbortController | undefined;
   private retry: ReturnType<typeof setTimeout> | undefined;
   private readonly listeners = new Set<() => void>();
@@ -61,6 +62,12 @@ export class Link {
     this.dispatch({ type: "try", fresh: true });
   }
 
+  /** Sends this track now and over every later connection, or nothing. Rejects when the present one takes no sound. */
+  async setMicrophone(track: MediaStreamTrack | null): Promise<void> {
+    this.microphone = track;
+    await this.peer?.setMicrophone(track);
+  }
+
   async stats(): Promise<RTCStatsReport | undefined> {
     return this.peer?.stats();
   }
@@ -87,8 +94,9 @@ export class Link {
         },
         attempt.signal,
       );
-      if (current()) this.peer = peer;
-      else peer.close();
+      if (!current()) return peer.close();
+      this.peer = peer;
+      if (this.microphone) await peer.setMicrophone(this.microphone).catch(() => undefined); // she can still be seen
     } catch (error) {
       if (!current()) return;
       if (error instanceof ApiError && error.status === 404 && this.avatar !== undefined) {

@@ -9,6 +9,7 @@ import "./styles/base.css";
 import "./styles/layout.css";
 import "./styles/stage.css";
 import "./styles/panel.css";
+import "./styles/voice.css";
 import "./styles/workshop.css";
 
 const api = new Api();

@@ -15,6 +15,8 @@ export interface PeerEvents {
 
 export interface Peer {
   close(): void;
+  /** Sends this track from now on, or nothing; throws when the server takes no sound. Nothing is negotiated again. */
+  setMicrophone(track: MediaStreamTrack | null): Promise<void>;
   stats(): Promise<RTCStatsReport>;
 }
 
@@ -53,6 +55,7 @@ export async function openPeer(api: Api, options: OfferOptions, events: PeerEven
 
 class LivePeer implements Peer {
   private readonly pc: RTCPeerConnection;
+  private readonly sound: RTCRtpTransceiver;
   private readonly stream = new MediaStream();
   private readonly timers = new Set<ReturnType<typeof setTimeout>>();
   private connected = false;
@@ -74,7 +77,7 @@ class LivePeer implements Peer {
       channel.onclose = () => this.lose("lost"); // one that never opened says nothing: a server may have no channels
     };
     this.pc.addTransceiver("video", { direction: "recvonly" });
-    this.pc.addTransceiver("audio", { direction: "recvonly" });
+    this.sound = this.pc.addTransceiver("audio", { direction: "sendrecv" }); // silent until there is a microphone
     this.pc.ontrack = ({ track }) => this.addTrack(track);
     this.pc.onconnectionstatechange = () => this.follow(this.pc.connectionState);
   }
@@ -99,6 +102,13 @@ class LivePeer implements Peer {
 
   stats(): Promise<RTCStatsReport> {
     return this.pc.getStats();
+  }
+
+  async setMicrophone(track: MediaStreamTrack | null): Promise<void> {
+    if (this.ended) return;
+    const { currentDirection } = this.sound;
+    if (track && currentDirection !== "sendrecv") throw new Error("the server's answer takes no sound");
+    await this.sound.sender.replaceTrack(track);
   }
 
   close(): void {

@@ -51,6 +51,12 @@ describe("reduceCaption", () => {
     expect(interrupted).toMatchObject({ clause: "", speaking: false, turn: 2 });
   });
 
+  it("holds the clause while somebody speaks over her", () => {
+    const paused = hear(["clause.started", "Hello there."], ["word", "Hello"], ["paused"]);
+    expect(paused).toMatchObject({ clause: "Hello there.", spoken: 5, speaking: false });
+    expect(reduceCaption(paused, { event: "resumed", text: "", turn: 1 })).toMatchObject({ spoken: 5, speaking: true });
+  });
+
   it("keeps the last clause in sight when she ends", () => {
     expect(hear(["clause.started", "Bye."], ["speech.ended"])).toMatchObject({ clause: "Bye.", speaking: false });
   });

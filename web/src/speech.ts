@@ -3,13 +3,13 @@
 import { isRecord } from "./answers";
 
 export interface SpeechEvent {
-  event: "speech.started" | "clause.started" | "word" | "speech.ended" | "interrupted" | "error";
+  event: "speech.started" | "clause.started" | "word" | "speech.ended" | "paused" | "resumed" | "interrupted" | "error";
   turn: number;
   text: string;
 }
 
 const NAMES: ReadonlySet<string> = new Set([
-  "speech.started", "clause.started", "word", "speech.ended", "interrupted", "error",
+  "speech.started", "clause.started", "word", "speech.ended", "paused", "resumed", "interrupted", "error",
 ]);
 
 /** Reads one message of the events channel; undefined for anything this page does not know. */
@@ -59,6 +59,9 @@ export function reduceCaption(caption: Caption, { event, turn, text }: SpeechEve
     }
     case "speech.ended":
       return { ...caption, turn, speaking: false };
+    case "paused": // somebody speaks over her; she may go on from the very word
+    case "resumed":
+      return { ...caption, speaking: event === "resumed" };
     case "interrupted":
       return { ...NO_CAPTION, turn };
     case "error":

@@ -13,9 +13,12 @@ import {
 
 import type { Mode } from "../hooks/use-presenter";
 import type { Upload } from "../hooks/use-upload";
-import type { Words } from "../i18n";
+import type { Voice } from "../hooks/use-voice";
+import type { Language, Words } from "../i18n";
 import { Icon } from "./Icon";
 import { IconButton } from "./IconButton";
+import { MicrophoneButton } from "./MicrophoneButton";
+import { VoiceBar } from "./VoiceBar";
 
 interface Props {
   mode: Mode;
@@ -23,6 +26,8 @@ interface Props {
   live: boolean;
   /** Longest text, in Unicode characters. */
   characters: number;
+  voice: Voice;
+  language: Language;
   /** What keeps this mode from working; empty when nothing does. */
   hint: string;
   speaking: boolean;
@@ -37,7 +42,7 @@ const WARN_CHARACTERS = 300;
 const MAX_HEIGHT_PX = 160;
 
 export function Composer(props: Props) {
-  const { mode, live, characters, hint, onSend, upload, words } = props;
+  const { mode, live, characters, hint, onSend, upload, voice, words, language } = props;
   const [text, setText] = useState("");
   const box = useGrowingBox(text);
   const left = characters - [...text].length;
@@ -60,6 +65,7 @@ export function Composer(props: Props) {
           {hint}
         </p>
       )}
+      <VoiceBar voice={voice} live={live} words={words.talk} language={language} />
       {upload.current && <UploadRow upload={upload} words={words} />}
       <textarea
         ref={box}
@@ -96,7 +102,7 @@ function useGrowingBox(text: string): RefObject<HTMLTextAreaElement | null> {
   return box;
 }
 
-function Buttons({ mode, onMode, live, speaking, onStop, upload, words, ready, left }: Props & { ready: boolean; left: number }) {
+function Buttons({ mode, onMode, live, speaking, onStop, upload, voice, words, ready, left }: Props & { ready: boolean; left: number }) {
   return (
     <div className="composer-row">
       <ModeSwitch mode={mode} onMode={onMode} words={words} />
@@ -107,6 +113,7 @@ function Buttons({ mode, onMode, live, speaking, onStop, upload, words, ready, l
           {words.charactersLeft(left)}
         </span>
       )}
+      <MicrophoneButton voice={voice} live={live} words={words.talk} />
       <button type="button" className="stop" onClick={onStop} disabled={!live} data-active={speaking} title={words.stopHint} aria-label={words.stop}>
         <Icon name="stop" filled />
       </button>

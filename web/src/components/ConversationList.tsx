@@ -47,8 +47,9 @@ function LineRow({ line, speaker, words }: { line: Line; speaker: string; words:
         {line.who === "you" ? words.you : speaker}
         {note !== "" && <span className="line-note"> · {note}</span>}
       </span>
-      <p className="line-text">
+      <p className="line-text" lang={line.language}>
         {line.kind === "audio" && <Icon name="upload" />}
+        {line.kind === "voice" && <Icon name="microphone" />}
         {text === "" ? <span className="faint">{line.state === "waiting" ? words.thinking : "…"}</span> : text}
       </p>
     </div>

@@ -5,9 +5,12 @@ import { type Dispatch, useCallback, useEffect, useReducer, useState, useSyncExt
 import { type Api, ApiError } from "../api";
 import { type Conversation, type ConversationAction, EMPTY, reduceConversation } from "../conversation";
 import type { Words } from "../i18n";
+import { explained } from "../i18n-voice";
 import type { Link } from "../link";
 import type { LinkState } from "../link-state";
 import { type Caption, NO_CAPTION, parseSpeechEvent, reduceCaption, type SpeechEvent } from "../speech";
+import { parseVoiceEvent } from "../voice-events";
+import { isDeafness } from "../voice-state";
 
 export type Mode = "echo" | "chat";
 
@@ -42,11 +45,13 @@ function useHeard(link: Link, live: boolean, onError: (words: string) => void): 
   useEffect(
     () =>
       link.hear((message) => {
+        const spoken = parseVoiceEvent(message);
+        if (spoken) tell({ type: "voice", event: spoken });
         const event = parseSpeechEvent(message);
         if (!event) return;
         hearCaption(event);
         tell({ type: "heard", event });
-        if (event.event === "error") onError(event.text);
+        if (event.event === "error" && !isDeafness(event.text)) onError(event.text); // the microphone's own place says that
       }),
     [link, onError],
   );
@@ -61,7 +66,7 @@ function useHeard(link: Link, live: boolean, onError: (words: string) => void): 
 export function usePresenter(api: Api, link: Link, words: Words): Presenter {
   const state = useSyncExternalStore(link.subscribe, link.getState);
   const [problem, setProblem] = useState("");
-  const onError = useCallback((said: string) => setProblem(said || words.speechFailed), [words]);
+  const onError = useCallback((said: string) => setProblem(explained(said, words.talk) || words.speechFailed), [words]);
   const { caption, conversation, hearCaption, tell } = useHeard(link, state.phase === "live", onError);
   const { sessionid } = state;
 
