@@ -127,7 +127,10 @@ def test_off_loopback_is_open_only_on_purpose(tmp_path: Path) -> None:
 
 
 def test_secrets_are_neither_shown_nor_quoted(tmp_path: Path) -> None:
-    found = load(["--api-key", "hush", "--llm_api_key", "hush", "--asr_api_key", "hush", "--turn", "turn:u:hush@h:1"], directory=tmp_path)
+    found = load(
+        ["--api-key", "hush", "--llm_api_key", "hush", "--asr_api_key", "hush", "--turn", "turn:u:hush@h:1"],
+        directory=tmp_path,
+    )
     assert "hush" not in str(found.public())
     assert all(found.public()[name] is True for name in SECRETS)
 
