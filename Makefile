@@ -10,7 +10,7 @@ ARGS ?=
 WEB_SOURCES := $(shell find web/src web/public web/index.html web/package.json web/vite.config.ts -type f 2>/dev/null)
 say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
-.PHONY: help run setup system python web weights listening musetalk test-setup test lint bench docs clean
+.PHONY: help run setup system python web weights listening musetalk test-setup test lint bench bench-voice docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ lint: $(VENV)/.installed-dev web/node_modules/.installed ## Style and types of P
 
 bench: test-setup ## Measure the figures of docs/measurements.md on this machine
 	@$(PY) -m benchmarks $(ARGS)
+
+bench-voice: test-setup listening ## Measure conversations: voice to voice, speaking over her (6 minutes; talk to nobody meanwhile)
+	@$(PY) -m benchmarks --out benchmarks/results/voice talk bargein resume $(ARGS)
 
 docs: python ## Write docs/api.md and config.example.yaml from the code
 	@$(PY) app.py openapi --markdown > docs/api.md

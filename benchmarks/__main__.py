@@ -13,11 +13,12 @@ import aiohttp
 import psutil  # type: ignore[import-untyped]
 from playwright.async_api import Error as PlaywrightError
 
-from benchmarks import avatar_build, blend, engine, face, latency, load, machine, report, scheduler, sync
+from benchmarks import avatar_build, blend, conversation, engine, face, latency, load, machine, report, scheduler, sync
 from benchmarks.figures import Figure
 from benchmarks.scenario import Plan
 from benchmarks.server import ROOT, Launcher
 from benchmarks.wire import loopback_candidates
+from errors import VisageError
 
 SCENARIOS: dict[str, Callable[[Plan], Coroutine[None, None, list[Figure]]]] = {
     "start": latency.start,
@@ -25,6 +26,9 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[None, None, list[Figure]]]] = {
     "humanaudio": latency.humanaudio,
     "echo": latency.echo,
     "interrupt": latency.interrupt,
+    "talk": conversation.talk,
+    "bargein": conversation.bargein,
+    "resume": conversation.resume,
     "sync": sync.sync,
     "engine": engine.engine,
     "face": face.face,
@@ -37,7 +41,16 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[None, None, list[Figure]]]] = {
     "cycles": load.cycles,
 }
 
-FAILURES = (OSError, RuntimeError, ValueError, LookupError, aiohttp.ClientError, PlaywrightError, psutil.Error)
+FAILURES = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    aiohttp.ClientError,
+    PlaywrightError,
+    psutil.Error,
+    VisageError,
+)
 """Of the server, the browser or the machine: they end a scenario, not the run."""
 
 

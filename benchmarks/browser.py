@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -36,14 +37,29 @@ JITTER_BUFFER_TARGET_MS = 100  # as the product's page asks for
 TIMEOUT_MS = 15_000
 DRAIN_S = 0.5
 CONTEXT_RATE_HZ = 48_000
-CLOCK_WINDOW = 200  # messages of 50 ms: 10 s, short enough to follow the audio clock's drift
+CLOCK_WINDOW = 200  # messages of 50 ms: 10 s, 5 s with a microphone, short enough to follow the audio clock's drift
+
+
+def recorded_microphone(recording: Path) -> list[str]:
+    """Flags by which a WAV file, played once from `getUserMedia` on, is the microphone; then it gives silence."""
+    return [
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-audio-capture={recording}%noloop",
+    ]
 
 
 class Browser:
-    """One Chromium with one page; use as an async context manager."""
+    """One Chromium with one page; use as an async context manager.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: the server's.
+        flags: more of the browser's, as `recorded_microphone` gives them.
+    """
+
+    def __init__(self, url: str, flags: Sequence[str] = ()) -> None:
         self._url = url.rstrip("/")
+        self._flags = [*FLAGS, *flags]
         self._ids = itertools.count()
         self.page: Page
         self.clock_offset_s = 0.0
@@ -51,7 +67,7 @@ class Browser:
 
     async def __aenter__(self) -> Browser:
         self._playwright = await async_playwright().start()
-        self._browser = await self._playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        self._browser = await self._playwright.chromium.launch(executable_path=CHROMIUM, args=self._flags)
         self.page = await self._browser.new_page()
         script = Path(__file__).with_name("page.js").read_text(encoding="utf-8")
         html = f"<!doctype html><meta charset=utf-8><title>benchmark</title><body><script>{script}</script>"
@@ -79,19 +95,21 @@ class Browser:
         await self._browser.close()
         await self._playwright.stop()
 
-    def session(self) -> BrowserSession:
-        """A new viewer in the page."""
-        return BrowserSession(self, f"viewer{next(self._ids)}")
+    def session(self, **options: Any) -> BrowserSession:
+        """A new viewer in the page; `options` are the page's (`microphone`, `echo`, `pictures`)."""
+        return BrowserSession(self, f"viewer{next(self._ids)}", options)
 
 
 class BrowserSession:
     """One session in the page; see `recording.Session`."""
 
-    def __init__(self, browser: Browser, name: str) -> None:
+    def __init__(self, browser: Browser, name: str, options: dict[str, Any] | None = None) -> None:
         self.connection = Connection()
         self._browser = browser
         self._name = name
+        self._options = options or {}
         self._sounds: list[tuple[Times, Levels]] = []
+        self._spoken: list[tuple[Times, Levels]] = []
         self._lags: list[float] = []  # our clock minus the audio context's, as each message arrived
         self._pictures: list[dict[str, Any]] = []
         self._pump: asyncio.Task[None] | None = None
@@ -105,6 +123,7 @@ class BrowserSession:
             "rows": PATCH_HEIGHT,
             "jitterBufferTargetMs": JITTER_BUFFER_TARGET_MS,
             "timeoutMs": TIMEOUT_MS,
+            **self._options,
         }
         try:
             opened = await self._browser.page.evaluate("([id, o]) => bench.open(id, o)", [self._name, options])
@@ -133,12 +152,21 @@ class BrowserSession:
         for picture in got["pictures"]:
             picture["t"] = picture["t"] / 1000 + offset
         self._pictures += got["pictures"]
-        for sound in got["sounds"]:
-            self._lags.append(sound["at"] / 1000 + offset - sound["end"] / CONTEXT_RATE_HZ)
-            # A message can only be late, never early: the smallest lag of late is the offset of the two clocks.
-            heard = min(self._lags[-CLOCK_WINDOW:]) + got["outputLatencyS"]
-            start = sound["start"] / CONTEXT_RATE_HZ + heard
-            self._sounds.append((start + hops_s(len(sound["rms"])), np.array(sound["rms"])))
+        self._sounds += [self._envelope(sound, got["outputLatencyS"]) for sound in got["sounds"]]
+        self._spoken += [self._envelope(sound, 0.0) for sound in got["spoken"]]
+
+    def _envelope(self, sound: dict[str, Any], later_s: float) -> tuple[Times, Levels]:
+        """A message's hops on our clock, `later_s` after the audio context had them."""
+        self._lags.append(sound["at"] / 1000 + self._browser.clock_offset_s - sound["end"] / CONTEXT_RATE_HZ)
+        # A message can only be late, never early: the smallest lag of late is the offset of the two clocks.
+        start = sound["start"] / CONTEXT_RATE_HZ + min(self._lags[-CLOCK_WINDOW:]) + later_s
+        return start + hops_s(len(sound["rms"])), np.array(sound["rms"])
+
+    async def spoken(self) -> Sound:
+        """What its microphone gave so far, as the browser hands it on."""
+        if self._pump is not None:
+            await self._drain()
+        return Sound.join(self._spoken)
 
     async def sound(self) -> Sound:
         """See `Session.sound`."""

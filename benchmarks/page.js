@@ -63,7 +63,8 @@
 
   class Viewer {
     constructor(options) {
-      Object.assign(this, {options, pictures: [], sounds: [], times: {}, errors: [], reading: false, buffer: new Uint8Array(0)});
+      Object.assign(this, {options, pictures: [], sounds: [], spoken: [], sources: [], times: {}, errors: [], reading: false,
+                           buffer: new Uint8Array(0)});
     }
     note(name) { if (!(name in this.times)) this.times[name] = now(); }
 
@@ -84,7 +85,8 @@
       const seen = (_, frame) => { this.note('picture'); this.read(frame); video.requestVideoFrameCallback(seen); };
       video.requestVideoFrameCallback(seen);
       pc.addTransceiver('video', {direction: 'recvonly'});
-      const audio = pc.addTransceiver('audio', {direction: 'recvonly'});
+      const microphone = this.options.microphone ? await this.speak() : null;
+      const audio = pc.addTransceiver(microphone || 'audio', {direction: microphone ? 'sendrecv' : 'recvonly'});
       await pc.setLocalDescription(await pc.createOffer());
       const body = JSON.stringify({sdp: pc.localDescription.sdp, type: 'offer'});
       this.note('post');
@@ -104,7 +106,7 @@
     }
 
     async read(frame) {
-      if (this.reading) return; // the machine is too slow: this picture is not analysed
+      if (this.reading || this.options.pictures === false) return; // busy, then the machine is too slow; or not wanted
       this.reading = true;
       try {
         const picture = new VideoFrame(this.video, {timestamp: 0});
@@ -124,22 +126,49 @@
       this.reading = false;
     }
 
-    async listen(track) {
+    // Note the envelope of a track in `into`.
+    async tap(track, into) {
       const context = await audio();
-      this.source = context.createMediaStreamSource(new MediaStream([track]));
+      const source = context.createMediaStreamSource(new MediaStream([track]));
       const tap = new AudioWorkletNode(context, 'envelope', {numberOfOutputs: 0});
-      tap.port.onmessage = (event) => this.sounds.push({...event.data, at: now()});
-      this.source.connect(tap);
+      tap.port.onmessage = (event) => this[into].push({...event.data, at: now()});
+      source.connect(tap);
+      this.sources.push(source);
+      return source;
+    }
+
+    // The microphone's track as the product's page takes it; with `options.echo` her own voice is mixed into it behind
+    // the browser's canceller, as a client without one would send it.
+    async speak() {
+      const wanted = {echoCancellation: true, noiseSuppression: true, autoGainControl: true};
+      this.capture = await navigator.mediaDevices.getUserMedia({audio: wanted});
+      const [track] = this.capture.getAudioTracks();
+      const source = await this.tap(track, 'spoken');
+      if (!this.options.echo) return track;
+      this.room = (await audio()).createMediaStreamDestination();
+      source.connect(this.room);
+      return this.room.stream.getAudioTracks()[0];
+    }
+
+    async listen(track) {
+      const source = await this.tap(track, 'sounds');
+      if (!this.room) return;
+      const context = await audio();
+      const {delayS, gain} = this.options.echo;
+      const late = new DelayNode(context, {delayTime: delayS, maxDelayTime: 1}), softer = new GainNode(context, {gain});
+      source.connect(late).connect(softer).connect(this.room);
+      this.sources.push(late, softer);
     }
 
     drain() {
-      const {pictures, sounds, errors} = this;
-      this.pictures = []; this.sounds = []; this.errors = [];
-      return {pictures, sounds, errors, outputLatencyS: context.outputLatency || 0};
+      const {pictures, sounds, spoken, errors} = this;
+      this.pictures = []; this.sounds = []; this.spoken = []; this.errors = [];
+      return {pictures, sounds, spoken, errors, outputLatencyS: context.outputLatency || 0};
     }
 
     close() {
-      if (this.source) this.source.disconnect();
+      for (const source of this.sources) source.disconnect();
+      if (this.capture) for (const track of this.capture.getTracks()) track.stop();
       this.pc.close();
       this.video.remove();
     }
