@@ -21,11 +21,10 @@ from engines.musetalk.whisper import GGML_FILES, HUGGING_FACE_FILES, OPENAI_FILE
 from manifest import MODELS  # noqa: E402
 from media import SAMPLES_PER_UNIT  # noqa: E402
 from training.ears.phones import gestures  # noqa: E402
-from training.ears.targets import VISEMES  # noqa: E402
 from training.ears.voices import Phone  # noqa: E402
 from training.musetalk.aperture import ApertureReader, correlation, lag_frames, wanted_aperture  # noqa: E402
-from training.musetalk.evaluate import Speaker, moved  # noqa: E402
-from training.musetalk.sound import Clip, clip_of  # noqa: E402
+from training.musetalk.clip import Clip, clip_of  # noqa: E402
+from training.musetalk.speaker import Speaker, moved  # noqa: E402
 
 SMALL = checkpoint.SMALL
 MIRA = Path(__file__).parents[1] / "data/avatars/mira"
@@ -57,11 +56,9 @@ def speaker() -> Any:
 
 
 @pytest.fixture(scope="module")
-def reader(speaker: Speaker) -> ApertureReader:
-    rng = np.random.default_rng(0)
-    shapes = np.stack(list(VISEMES.values()))
-    mixed = rng.dirichlet(np.full(len(shapes), 0.3), 300) @ shapes
-    return ApertureReader.calibrate(speaker.teacher, mixed.astype(np.float32), count=500)
+def reader(speaker: Speaker, clip: Clip) -> ApertureReader:
+    mouths = np.concatenate([gain * clip.mouth for gain in (0, 0.5, 1, 1.2)]).astype(np.float32)
+    return ApertureReader.calibrate(speaker.teacher, mouths, count=400)
 
 
 def aperture_of(speaker: Speaker, reader: ApertureReader, pcm: Floats) -> Floats:

@@ -13,8 +13,10 @@ from training.musetalk.pictures import Floats, Pictures, Teacher
 ROWS, COLUMNS = slice(66, 124), slice(26, 102)
 """Of a crop: lips and chin, wherever the mouth moves them."""
 SHRINK = 2
+SOFTEST_PX = 1.2
+"""Widest blur, standard deviation, that calibration pictures are given: softness is no aperture."""
 PICTURES = 1500
-RIDGE = 2e-3
+RIDGE = 1e-3
 MOST_LAG = 8
 
 
@@ -33,6 +35,10 @@ def _features(pictures: Pictures, idle: Pictures) -> Floats:
     return np.stack(found)
 
 
+def _softened(picture: Pictures, sigma_px: float) -> Pictures:
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma_px + 1e-3), np.uint8)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ApertureReader:
     """Linear in the change of the pixels; calibrated on the teacher's pictures, never on the judged network's."""
@@ -47,7 +53,8 @@ class ApertureReader:
         mouth = mouths[rng.integers(len(mouths), size=count)]
         index = rng.integers(teacher.avatar.count, size=count)
         idle = [teacher.idle(i) for i in range(teacher.avatar.count)]
-        features = _features(teacher.draw(mouth, index), np.stack([idle[i] for i in index]))
+        drawn = [_softened(picture, rng.uniform(0, SOFTEST_PX)) for picture in teacher.draw(mouth, index)]
+        features = _features(np.stack(drawn), np.stack([idle[i] for i in index]))
         wanted = wanted_aperture(mouth)
         products = features.T @ features
         products += RIDGE * np.trace(products) / len(products) * np.eye(len(products), dtype=np.float32)

@@ -18,56 +18,20 @@ import numpy as np
 import torch
 
 from avatar import Avatar
-from engines.musetalk.features import Hearing
-from engines.musetalk.model import MuseModel
-from media import SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, SpeechFrame
-from museasr import MuseASR
 from training.ears.dataset import load
 from training.ears.targets import mouth_track
 from training.musetalk.aperture import ApertureReader, correlation, lag_frames, wanted_aperture
-from training.musetalk.pictures import Floats, Pictures, Teacher
-from training.musetalk.sound import Clip, clip_of
+from training.musetalk.clip import Clip, clip_of
+from training.musetalk.pictures import Floats, Pictures
+from training.musetalk.speaker import Speaker, moved
 
 SENTENCES = 6
 GROUPS = {"neural": "kokoro", "all": ""}
 """Figures of several voices: name -> what the voices' names begin with."""
 CONTROL_FRAMES = 5
 """By how much the control's sound is late: 200 ms."""
-BATCH = 16
 SHEET_FRAMES = 24
 SHEET_COLUMNS = 8
-
-
-class Speaker:
-    """The checkpoint with all that it takes to let an avatar speak a recording."""
-
-    def __init__(self, weights: str | Path, whisper: Path, avatar: Avatar) -> None:
-        self.hearing = Hearing(whisper)
-        self.model = MuseModel.load(weights, Path("models"), device="cpu", precision="fp32", max_batch=BATCH)
-        self.teacher = Teacher(avatar)
-        self.idle = np.stack([self.teacher.idle(i) for i in range(avatar.count)])
-        """uint8 [N,SIDE,SIDE,3]: the crops of the stored frames."""
-        self.face = self.model.face(self.model.encode(self.idle))
-
-    def tokens(self, pcm: Floats) -> torch.Tensor:
-        """[n,50,384] of n whole video frames, cut as a session cuts them."""
-        ears = MuseASR()
-        frames = pcm.reshape(-1, SAMPLES_PER_FRAME)
-        for k, frame in enumerate(frames):
-            ears.put(SpeechFrame(frame, turn=1, final=k == len(frames) - 1))
-        windows = [ears.next() for _ in range(len(frames) // 2)]
-        found = []
-        for start in range(0, len(windows), BATCH):
-            part = windows[start : start + BATCH]
-            pcms = np.stack([w.pcm for w in part])
-            found.append(self.hearing.tokens(pcms, ears.left, [w.offset for w in part]))
-        return torch.cat(found)
-
-    def draw(self, pcm: Floats, first: int = 0) -> tuple[Pictures, Pictures]:
-        """The speaking crops and the idle crops under them, both [n,SIDE,SIDE,3], from idle position `first` on."""
-        tokens = self.tokens(pcm)
-        stored = [self.teacher.avatar.stored(first + k) for k in range(len(tokens))]
-        return self.model.draw([(self.face, i) for i in stored], tokens), self.idle[stored]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,11 +48,6 @@ class Score:
 def score(found: Floats, wanted: Floats) -> Score:
     distance = float(np.abs(found - wanted).mean())
     return Score(len(found), round(correlation(found, wanted), 3), lag_frames(found, wanted), round(distance, 3))
-
-
-def moved(pcm: Floats, frames: int) -> Floats:
-    """The sound late by `frames` video frames, as long as before."""
-    return np.concatenate([np.zeros(frames * SAMPLES_PER_UNIT, np.float32), pcm])[: len(pcm)]
 
 
 def clips_of(speech: Path, voice: str, count: int) -> list[Clip]:

@@ -18,7 +18,8 @@ import torch
 
 from engines.musetalk.whisper import load_encoder
 from training.ears.dataset import load
-from training.musetalk.sound import FRAMES_PER_BLOCK, Clip, clip_of, joined, random_rows, unvoiced, varied
+from training.musetalk.clip import Clip, clip_of
+from training.musetalk.sound import FRAMES_PER_BLOCK, joined, random_rows, unvoiced, varied
 
 COPIES = {"kokoro": 2.0, "hibari": 1.5, "flite": 0.6, "espeak": 0.45}
 """How often a recording is heard, by engine; natural voices more than mechanical ones."""

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from engines.musetalk.features import LOUDEST_SPEECH, ROWS, ROWS_BEFORE, ROWS_PER_FRAME
 from engines.musetalk.whisper import MEL_FRAMES_PER_ROW, SAMPLES_PER_ROW, SpeechEncoder
-from media import SAMPLES_PER_UNIT
 from training.ears import augment
 from training.ears.dataset import Recording
-from training.ears.phones import Gesture
-from training.ears.targets import STEP_S, mouth_track
+from training.musetalk.clip import Clip, clip_of
 
 FRAMES_PER_BLOCK = 16
 """Video frames that share one window of sound."""
@@ -29,29 +25,6 @@ SAMPLES_BEHIND = 400
 """One spectrum of Whisper's."""
 CLEAN_SHARE = 0.35
 NEGATIVE_S = 4.0
-
-Floats = NDArray[np.float32]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Clip:
-    """Sound [n * SAMPLES_PER_UNIT] at 16 kHz and the mouth channels [n, 16] at the centre of each video frame."""
-
-    pcm: Floats
-    mouth: Floats
-
-    @property
-    def frames(self) -> int:
-        return len(self.mouth)
-
-
-def clip_of(pcm: Floats, found: list[Gesture]) -> Clip:
-    """Targets at the frames' centres; the last frame is filled up with silence."""
-    frames = -(-len(pcm) // SAMPLES_PER_UNIT)
-    pcm = np.pad(pcm, (0, frames * SAMPLES_PER_UNIT - len(pcm))).astype(np.float32)
-    track, _ = mouth_track(found, pcm)
-    per_frame = round(0.04 / STEP_S)
-    return Clip(pcm, track[per_frame // 2 :: per_frame][:frames])
 
 
 def varied(recording: Recording, rng: np.random.Generator) -> Clip:
