@@ -29,6 +29,9 @@ from server.reading import understood
 
 ANSWERS_MAX = 64  # waiting for a client that does not read; the oldest are lost
 AHEAD_S = 1.0  # sound that is taken ahead of its time; a microphone's comes in bursts after a stall
+BEHIND_S, BEHIND_MAX_S = 1.0, 30.0
+"""Sound that waited, as while models are loaded, is heard at twice its pace from the first on; of very much the last is
+taken for what is said now."""
 CHUNK_S = 0.5
 PIECE_S = 28.0  # Whisper hears 30 s at once
 FINISH_TIMEOUT_S = 15.0  # the listener's own recogniser timeout is shorter
@@ -73,10 +76,16 @@ class Client(ListenerEvents):
         decode_file: turns an uploaded file into sound, off the event loop.
         bytes_max: of sound collected for `offline`.
         seconds_max: of such sound.
+        now: monotonic seconds.
     """
 
     def __init__(
-        self, ears: Ears, decode_file: Callable[[bytes], Awaitable[Pcm]], bytes_max: int, seconds_max: float
+        self,
+        ears: Ears,
+        decode_file: Callable[[bytes], Awaitable[Pcm]],
+        bytes_max: int,
+        seconds_max: float,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue(ANSWERS_MAX)
         self._ears = ears
@@ -90,7 +99,9 @@ class Client(ListenerEvents):
         self._source: PcmSource | None = None
         self._increments = Increments()
         self._collected = bytearray()
-        self._lasts_until = 0.0
+        self._now = now
+        self._captured = now()
+        """When the sound that was taken last was captured, if it was captured without a break."""
         self._finished: asyncio.Event | None = None
         """Set by the answer to the last utterance, while that is waited for."""
 
@@ -128,7 +139,7 @@ class Client(ListenerEvents):
         if self._listener is None:
             self._listener = await self._ears.listener(self, self._settings.language)
         if self._source is None:
-            self._source = PcmSource(self._microphone, self._settings.audio_fs)
+            self._source = PcmSource(self._microphone, self._settings.audio_fs, now=lambda: self._captured)
         step = round(CHUNK_S * self._settings.audio_fs) * 2
         for begin in range(0, len(data), step):
             chunk = data[begin : begin + step]
@@ -137,11 +148,14 @@ class Client(ListenerEvents):
             await self._feed(self._listener)
 
     async def _pace(self, seconds: float) -> None:
-        now = time.monotonic()
-        ahead_s = self._lasts_until - now
+        """Before so much sound is taken: wait when it is ahead of its time, take breath when there is much of it."""
+        now = self._now()
+        self._captured = max(self._captured, now - BEHIND_MAX_S) + seconds
+        ahead_s = self._captured - now
         if ahead_s > AHEAD_S:
             await asyncio.sleep(ahead_s - AHEAD_S)
-        self._lasts_until = max(self._lasts_until, now) + seconds
+        elif ahead_s < -BEHIND_S:
+            await asyncio.sleep(seconds / 2)  # turns are judged meanwhile, or two would become one
 
     async def _feed(self, listener: Listener) -> None:
         while len(self._microphone):
