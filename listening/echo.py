@@ -13,19 +13,24 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from typing import Any, get_args
 
+import numpy as np
+
 from errors import BadRequest
-from listening.canceller import Canceller
+from listening.canceller import OUTPUT_DELAY_S, Canceller
 from listening.echogate import EchoGate
 from listening.frames import MicFrame
 from listening.reference import Reference
 from listening.settings import EchoMode
-from media import SAMPLE_RATE_HZ, SILENCE, Pcm
+from media import SAMPLE_RATE_HZ, SILENCE, SPEECH_FRAME_S, Pcm
 
 WINDOW_S = 0.8
 """What follows the end of her sound in mode `window`: 0.45 s of delay and a room's reverberation. 0.3 to 0.8 s are
 common."""
+
+ASKED_S = 2.0
 
 
 class EchoGuard:
@@ -50,6 +55,7 @@ class EchoGuard:
         self._reference = Reference()
         self._gate = EchoGate(self._reference)
         self._cancel = Canceller(self._reference) if mode == "aec" else None
+        self._cancelled: deque[MicFrame] = deque(maxlen=round(ASKED_S / SPEECH_FRAME_S))
 
     def play(self, pcm: Pcm, at: float) -> None:
         """`pcm`, [n] float32 at 16 kHz, is sent from monotonic time `at` on: what `PlayoutClock.on_sound` gives."""
@@ -63,6 +69,7 @@ class EchoGuard:
         begun = time.thread_time()
         if self._cancel is not None:
             frame = self._cancel(frame)
+            self._cancelled.append(frame)
         hers = self._in_window(frame.at) if self.mode == "window" else self._gate.is_echo(frame)
         self._frames += 1
         self._cost_s += time.thread_time() - begun
@@ -74,14 +81,18 @@ class EchoGuard:
     def likely_echo(self, pcm: Pcm, at: float) -> bool:
         """Whether speech, [n] float32 captured from monotonic time `at` on, is rather hers than the user's.
 
-        To be asked before a turn is ended for it; 0.3 s and more can be told, the last 2 s of `pcm` are looked at.
+        To be asked before a turn is ended for it; 0.3 s and more can be told, the last `ASKED_S` are looked at. In mode
+        `aec` they are looked at as they were left: beside her echo nobody who speaks at the same time would be told.
         """
         if self.mode == "off" or not len(pcm):
             return False
         ends = at + len(pcm) / SAMPLE_RATE_HZ
         if self.mode == "window":
             return self._in_window(ends)
-        pcm = pcm[-2 * SAMPLE_RATE_HZ :]
+        left = [frame for frame in self._cancelled if at - SPEECH_FRAME_S / 2 <= frame.at + OUTPUT_DELAY_S < ends]
+        if left:
+            return self._gate.is_like(np.concatenate([frame.pcm for frame in left]), left[0].at)
+        pcm = pcm[-round(ASKED_S * SAMPLE_RATE_HZ) :]
         return self._gate.is_like(pcm, ends - len(pcm) / SAMPLE_RATE_HZ)
 
     def describe(self) -> dict[str, Any]:

@@ -199,6 +199,18 @@ def test_canceller_takes_her_out_and_leaves_the_user(delay_s: float) -> None:
 
 
 @needs_canceller
+def test_user_who_speaks_over_her_is_told_by_what_the_canceller_leaves() -> None:
+    sent, user = voice(8, 1), voice(8, 2)
+    user[: 6 * SAMPLE_RATE_HZ] = 0
+    heard = echo_of(sent, 0.12, gain=1.0) + user
+    guard, plain = EchoGuard("aec"), EchoGuard("browser")
+    through(guard, sent, heard)
+    through(plain, sent, heard)
+    last = heard[-SAMPLE_RATE_HZ:]
+    assert plain.likely_echo(last, BEGAN + 7) and not guard.likely_echo(last, BEGAN + 7)
+
+
+@needs_canceller
 def test_cancelled_frames_keep_their_times() -> None:
     user = voice(2, 2) + hiss(32_000)
     left = through(EchoGuard("aec"), np.zeros(32_000, np.float32), user)
