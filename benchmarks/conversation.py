@@ -135,8 +135,10 @@ async def recognition(language: Language, recognised: list[tuple[str, str]], voi
     """Errors through the whole path beyond those of the same recogniser given the sentences themselves."""
     import configload
     from asr.build import build_recognisers
+    from listenhouse import Recognition, listening_settings
 
-    chain = build_recognisers(configload.load([]))
+    settings = configload.load([])
+    chain = build_recognisers(Recognition.of(settings, listening_settings(settings)))
     pad = np.zeros(round(RECOGNITION_PAD_S * RATE_HZ), np.float32)
     try:
         await chain.warm_up()
