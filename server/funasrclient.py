@@ -128,16 +128,17 @@ class Client(ListenerEvents):
             self._source = None
         if values.get("is_speaking") is False:
             await self._stop()
+        elif not self._is_file:
+            await self._begin()  # the first client's models are loaded before it speaks
 
     async def hear(self, data: bytes) -> None:
         """Take sound; waits when it comes much faster than it can have been spoken."""
-        if self._settings.mode == "offline" or self._settings.wav_format != "pcm":
+        if self._is_file:
             if len(self._collected) + len(data) > self._bytes_max:
                 raise TooLarge(f"more than the {self._bytes_max} bytes of sound that are taken in mode offline")
             self._collected += data
             return
-        if self._listener is None:
-            self._listener = await self._ears.listener(self, self._settings.language)
+        listener = await self._begin()
         if self._source is None:
             self._source = PcmSource(self._microphone, self._settings.audio_fs, now=lambda: self._captured)
         step = round(CHUNK_S * self._settings.audio_fs) * 2
@@ -145,7 +146,16 @@ class Client(ListenerEvents):
             chunk = data[begin : begin + step]
             await self._pace(len(chunk) / 2 / self._settings.audio_fs)
             self._source.feed(chunk)
-            await self._feed(self._listener)
+            await self._feed(listener)
+
+    @property
+    def _is_file(self) -> bool:
+        return self._settings.mode == "offline" or self._settings.wav_format != "pcm"
+
+    async def _begin(self) -> Listener:
+        if self._listener is None:
+            self._listener = await self._ears.listener(self, self._settings.language)
+        return self._listener
 
     async def _pace(self, seconds: float) -> None:
         """Before so much sound is taken: wait when it is ahead of its time, take breath when there is much of it."""
