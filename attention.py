@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +14,7 @@ from listening.frames import MicFrame
 from listening.listener import Listener
 from listening.microphone import Microphone
 from media import SPEECH_FRAMES_PER_S
-
-Action = Literal["mute", "unmute", "press", "release"]
+from session import ButtonAction
 
 JUDGED_FRAMES = SPEECH_FRAMES_PER_S  # 1 s of the microphone as it came, by which echoes are told
 
@@ -74,7 +73,7 @@ class Attention:
             await self._listener.aclose()
             await self._dialogue.aclose()
 
-    async def act(self, action: Action) -> None:
+    async def act(self, action: ButtonAction) -> None:
         """Do what a button says: `press` and `release` are push-to-talk.
 
         Raises:

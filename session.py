@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from errors import Busy
 from events import EventBus
@@ -16,7 +16,6 @@ from llm import Conversation
 from media import Pcm
 
 if TYPE_CHECKING:
-    from attention import Attention
     from listening.microphone import Microphone
 
 log = logging.getLogger(__name__)
@@ -93,6 +92,16 @@ class Peer(Protocol):
         """Close the connection."""
 
 
+ButtonAction = Literal["mute", "unmute", "press", "release"]
+
+
+class Ears(Protocol):
+    """Whoever listens to a session's microphone."""
+
+    async def act(self, action: ButtonAction, /) -> None:
+        """Do what a button says."""
+
+
 class Playable(Protocol):
     """Sound that holds a file until it is closed."""
 
@@ -152,7 +161,7 @@ class Session:
         self.created = time.monotonic()
         self.used = self.created
         self.recorder: Recorder | None = None
-        self.attention: Attention | None = None
+        self.attention: Ears | None = None
         """While somebody listens to its microphone."""
         self.closed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
