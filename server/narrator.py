@@ -6,6 +6,7 @@ Written against RTVI 2.1.0: `rtvi/messages.ts` of @pipecat-ai/client-js 1.13.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from typing import Any, Literal
 
 from media import Event
@@ -31,19 +32,38 @@ class Narrator:
 
     def __init__(self) -> None:
         self._speaking = False
+        self._voiced = False
+        """Whether a text or recording has begun and not ended; she may be silent in it, suspended."""
         self._asked = ""
         self._segment = 0
         self._clause = ""
         self._spoken = 0
         """Characters of the clause that were heard, as far as the voice tells words."""
+        self._tellers: dict[str, Callable[[dict[str, Any]], list[Message]]] = {
+            "user.started": self._user_started,
+            "user.stopped": self._user_stopped,
+            "transcript.partial": self._transcript_partial,
+            "transcript.final": self._transcript_final,
+            "reply.started": self._reply_started,
+            "reply.text": self._reply_text,
+            "reply.ended": self._reply_ended,
+            "speech.started": self._speech_started,
+            "speech.ended": self._speech_ended,
+            "paused": self._paused,
+            "resumed": self._resumed,
+            "interrupted": self._interrupted,
+            "clause.started": self._clause_started,
+            "word": self._word,
+            "error": self._error,
+            "latency": self._latency,
+        }
 
     def tell(self, event: Event) -> list[Message]:
         """The messages for one event."""
-        told = getattr(self, "_" + event.name.replace(".", "_"), None)
+        told = self._tellers.get(event.name)
         if told is None:
             return [message("server-message", {**event.data, "event": event.name, "turn": event.turn})]
-        made: list[Message] = told(event.data)
-        return made
+        return told(event.data)
 
     def _user_started(self, data: dict[str, Any]) -> list[Message]:
         return [message("user-started-speaking")]
@@ -69,9 +89,11 @@ class Narrator:
         return [message("bot-llm-stopped")]
 
     def _speech_started(self, data: dict[str, Any]) -> list[Message]:
+        self._voiced = True
         return [message("bot-tts-started"), *self._sounding(True)]
 
     def _speech_ended(self, data: dict[str, Any]) -> list[Message]:
+        self._voiced = False
         return [*self._finish_clause(), message("bot-tts-stopped"), *self._sounding(False)]
 
     def _paused(self, data: dict[str, Any]) -> list[Message]:
@@ -82,8 +104,9 @@ class Narrator:
 
     def _interrupted(self, data: dict[str, Any]) -> list[Message]:
         self._clause = ""
-        stopped = [message("bot-tts-stopped"), *self._sounding(False)] if self._speaking else []
-        return [*stopped, message("bot-interrupted")]
+        stopped = [message("bot-tts-stopped")] if self._voiced else []
+        self._voiced = False
+        return [*stopped, *self._sounding(False), message("bot-interrupted")]
 
     def _sounding(self, speaking: bool) -> list[Message]:
         if speaking == self._speaking:

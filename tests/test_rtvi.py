@@ -90,6 +90,11 @@ def test_a_pause_is_silence_and_resuming_is_speech() -> None:
     ]  # fmt: skip
 
 
+def test_a_suspended_sentence_that_is_dropped_has_ended() -> None:
+    names = [n for n, _ in told(("speech.started", {}), ("paused", {}), ("interrupted", {}))]
+    assert names[2:] == ["bot-stopped-speaking", "bot-tts-stopped", "bot-interrupted"]
+
+
 def test_what_the_user_says_and_the_model_answers() -> None:
     messages = told(
         ("user.started", {}),
