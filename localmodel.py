@@ -26,9 +26,9 @@ import aiohttp
 
 from conversation import Message
 from errors import EngineError, Unavailable, VisageError
-from letters import script_of
 from llm import LanguageModel
 from manifest import MODELS
+from prompts import fitting, in_its_language
 from tools import Toolbox
 
 NAME = "qwen2.5-1.5b"
@@ -41,9 +41,6 @@ CONTEXT_TOKENS = 8192
 """Of all slots together: 28 KB of memory each."""
 REPLY_TOKENS_MAX = 300
 """A minute of speech."""
-PROMPT_TOKENS_MAX = 3000
-DROPPED_AT_ONCE = 8
-"""Messages that are forgotten together: every time the beginning changes, all of it must be read again."""
 LOAD_TIMEOUT_S = 120.0
 """1.1 GB from a slow disk; 10 s on a busy one."""
 HEALTH_EVERY_S = 10.0
@@ -76,24 +73,6 @@ def why_not(weights: Path = WEIGHTS, package: str = PACKAGE) -> str | None:
     if not commands:
         return None
     return f"the local language model lacks {' and '.join(commands)}"
-
-
-def tokens_in(messages: Sequence[Message]) -> int:
-    """About how many tokens these are: 0.7 for a Chinese character, a third for another, 8 around each message."""
-    texts = [str(message.get("content") or "") for message in messages]
-    return int(sum(8 + sum(0.7 if script_of(c) == "HAN" else 1 / 3 for c in text) for text in texts))
-
-
-def fitting(messages: list[Message], most: int = PROMPT_TOKENS_MAX) -> list[Message]:
-    """The system prompt and as many of the last messages as fit; the oldest go, DROPPED_AT_ONCE together."""
-    system, rest = messages[:1], messages[1:]
-    while len(rest) > DROPPED_AT_ONCE and tokens_in([*system, *rest]) > most:
-        rest = rest[DROPPED_AT_ONCE:]
-    while len(rest) > 1 and tokens_in([*system, *rest]) > most:
-        rest = rest[1:]
-    while len(rest) > 1 and rest[0]["role"] != "user":
-        rest = rest[1:]
-    return [*system, *rest]
 
 
 class LocalModel(LanguageModel):
@@ -164,7 +143,7 @@ class LocalModel(LanguageModel):
         await self._ready()
         if self._priming is not None:
             self._priming.cancel()  # the question is what matters now, and reads the same beginning
-        async with contextlib.aclosing(super().stream(fitting(messages))) as texts:
+        async with contextlib.aclosing(super().stream(in_its_language(fitting(messages)))) as texts:
             async for text in texts:
                 yield text
 

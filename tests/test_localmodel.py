@@ -15,7 +15,8 @@ import pytest
 import localmodel
 from errors import EngineError
 from llm import Message
-from localmodel import LocalModel, default_threads, fitting, tokens_in, why_not
+from localmodel import LocalModel, default_threads, why_not
+from prompts import DROPPED_AT_ONCE, PROMPT_TOKENS_MAX, WISHES, fitting, in_its_language, tokens_in
 from tests.fakes.app import until
 
 FAKE = Path(__file__).parent / "fakes" / "localmodel.py"
@@ -52,7 +53,7 @@ def is_alive(pid: int) -> bool:
 async def test_the_first_question_starts_it_and_closing_ends_it(tmp_path: Path) -> None:
     async with running(tmp_path) as model:
         assert model.pid is None and model.describe()["running"] is False
-        assert await said(model, "hello") == "You said hello"
+        assert await said(model, "hello") == f"You said hello\n{WISHES['en']}"
         pid = model.pid
         assert pid is not None and is_alive(pid) and model.describe()["running"] is True
     assert not is_alive(pid)
@@ -82,7 +83,7 @@ async def test_a_process_that_ends_is_told_and_started_again(tmp_path: Path) -> 
         with pytest.raises(EngineError):
             await said(model, "crash")
         await until(lambda: model.pid not in (None, before) and model.describe()["running"])
-        assert await said(model, "again") == "You said again"
+        assert await said(model, "again") == f"You said again\n{WISHES['en']}"
 
 
 async def test_a_process_that_answers_no_more_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +92,7 @@ async def test_a_process_that_answers_no_more_is_replaced(tmp_path: Path, monkey
         await said(model, "go deaf")
         before = model.pid
         await until(lambda: model.pid not in (None, before) and model.describe()["running"])
-        assert await said(model, "again") == "You said again"
+        assert await said(model, "again") == f"You said again\n{WISHES['en']}"
 
 
 @pytest.mark.parametrize(("what", "message"), [("die", "ended with 3 while loading"), ("mumble", "an address")])
@@ -147,10 +148,10 @@ def test_a_long_history_fits_and_its_beginning_stays_for_some_turns() -> None:
     beginnings = []
     for count in range(1, 80, 2):
         fit = fitting(talk(count))
-        assert tokens_in(fit) <= localmodel.PROMPT_TOKENS_MAX
+        assert tokens_in(fit) <= PROMPT_TOKENS_MAX
         assert fit[0]["role"] == "system" and fit[1]["role"] == "user" and fit[-1] == talk(count)[-1]
         beginnings.append(fit[1]["content"])
-    assert len(set(beginnings)) <= 80 / localmodel.DROPPED_AT_ONCE + 1
+    assert len(set(beginnings)) <= 80 / DROPPED_AT_ONCE + 1
     huge = talk(1, "字" * 20_000)
     assert fitting(huge) == huge
     assert fitting([]) == []
@@ -161,10 +162,33 @@ def test_tokens_are_estimated_by_script() -> None:
     assert tokens_in([{"role": "user", "content": None}]) == 8
 
 
+@pytest.mark.parametrize(
+    ("question", "asked"),
+    [
+        ("Hello?", "Hello?\n" + WISHES["en"]),
+        ("你好", "你好\n（请用中文回答。）"),
+        ("Bonjour", "Bonjour\n" + WISHES["en"]),
+        ("안녕하세요", "안녕하세요"),
+        ("2 + 2", "2 + 2"),
+    ],
+)
+def test_the_language_of_the_answer_is_asked_for(question: str, asked: str) -> None:
+    messages = [{"role": "user", "content": question}]
+    assert in_its_language(messages)[-1]["content"] == asked
+    assert messages[-1]["content"] == question
+
+
+def test_nobody_is_asked_for_a_language_that_is_spoken_already() -> None:
+    talk = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello!"}]
+    for question, wish in (("How are you?", ""), ("你好", "\n" + WISHES["zh"])):
+        assert in_its_language([*talk, {"role": "user", "content": question}])[-1]["content"] == question + wish
+    assert in_its_language(talk) == talk and in_its_language([]) == []
+
+
 async def test_a_cancelled_question_leaves_it_usable(tmp_path: Path) -> None:
     async with running(tmp_path) as model:
         task = asyncio.create_task(said(model, "hello"))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        assert await said(model, "again") == "You said again"
+        assert await said(model, "again") == f"You said again\n{WISHES['en']}"

@@ -39,9 +39,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         ASKED.append(body)
         text = body["messages"][-1]["content"]
-        if text == "crash":
+        if text.startswith("crash"):
             os._exit(7)
-        if text == "go deaf":
+        if text.startswith("go deaf"):
             type(self).deaf = True
         part = {"role": "assistant", "content": f"You said {text}"}
         if body["stream"]:
