@@ -81,6 +81,7 @@ async def test_a_turn_from_permission_to_the_answer(fake: Fake, open_page: OpenP
     await fake.tell(event("user.started"), event("transcript.partial", text="How high is", language="en"))
     await shown(page, "hearing")
     await expect(page.locator(LINES)).to_contain_text("How high is")
+    await expect(page.get_by_test_id("your-caption")).to_have_text("How high is")
     await expect(page.locator(LINES)).to_have_attribute("data-state", "speaking")
     await fake.tell(
         event("user.stopped"),
@@ -88,6 +89,7 @@ async def test_a_turn_from_permission_to_the_answer(fake: Fake, open_page: OpenP
         event("turn.ended", wait_s=0.3, reason="finished"),
     )
     await shown(page, "thinking")
+    await expect(page.get_by_test_id("your-caption")).to_have_count(0)
     await expect(page.locator(LINES)).to_have_count(2)
     await expect(page.locator(LINES).first).to_contain_text("How high is the tower?")
     await fake.tell(event("speech.started", text="It is 330 m high."), LATENCY)
@@ -282,6 +284,8 @@ async def test_fits_a_phone_and_has_no_accessibility_faults(
         for name in (".send", MICROPHONE, "[data-testid=hold]"):
             box = await page.locator(name).bounding_box()
             assert box and box["x"] + box["width"] <= width and box["y"] + box["height"] <= height, f"{name}, {width}"
+        said = await page.locator(".lines").bounding_box()
+        assert said and said["height"] >= (60 if height > 600 else 0), f"no room for what is said at {width} x {height}"
 
 
 async def test_nothing_moves_that_should_not(fake: Fake, open_page: OpenPage) -> None:

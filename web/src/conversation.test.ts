@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 
-import { type Conversation, type ConversationAction, EMPTY, reduceConversation, wording } from "./conversation";
+import { type Conversation, type ConversationAction, EMPTY, reduceConversation, saidNow, wording } from "./conversation";
 import type { SpeechEvent } from "./speech";
 import type { VoiceEvent } from "./voice-events";
 
@@ -66,9 +66,11 @@ describe("reduceConversation", () => {
   it("shows what is said as it is recognised, then the answer", () => {
     const asking = run(voice({ event: "transcript.partial", text: "What is", language: "en" }));
     expect(shown(asking)).toEqual([["you", "What is", "speaking"]]);
+    expect(saidNow(asking)).toBe("What is");
     const asked = [voice({ event: "transcript.final", text: "What is the time?", language: "en" }), voice({ event: "turn.ended", reason: "finished" })];
     const waiting = asked.reduce(reduceConversation, asking);
     expect(shown(waiting)).toEqual([["you", "What is the time?", "said"], ["presenter", "", "waiting"]]);
+    expect(saidNow(waiting)).toBe("");
     expect(waiting.lines[0]).toMatchObject({ kind: "voice", language: "en" });
     const answered = [heard("speech.started", "Noon."), heard("clause.started", "Noon."), heard("speech.ended")].reduce(reduceConversation, waiting);
     expect(shown(answered)[1]).toEqual(["presenter", "Noon.", "said"]);

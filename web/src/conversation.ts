@@ -68,6 +68,11 @@ export function wording(line: Line): string {
   return whole ? line.text : line.heard || (line.kind === "echo" ? line.text : "");
 }
 
+/** What you are saying aloud at this moment; empty when nothing is recognised yet. */
+export function saidNow({ lines }: Conversation): string {
+  return lines.findLast(isBeingSaid)?.text ?? "";
+}
+
 function sent(conversation: Conversation, kind: Kind, text: string): Conversation {
   const yours: Omit<Line, "id">[] = kind === "chat" ? [{ who: "you", kind, text, heard: "", state: "said" }] : [];
   return add(conversation, [...yours, { who: "presenter", kind, text: kind === "chat" ? "" : text, heard: "", state: "waiting" }]);

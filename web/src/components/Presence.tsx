@@ -3,6 +3,7 @@
 import { useCallback, useRef, useState } from "react";
 
 import type { Api } from "../api";
+import { saidNow } from "../conversation";
 import { useFigures } from "../hooks/use-figures";
 import type { Look } from "../hooks/use-look";
 import type { Player } from "../hooks/use-player";
@@ -58,7 +59,7 @@ export function Presence({ api, link, presenter, player, poster, look, onNotice 
         <RecordingPill recorder={recorder} words={words} />
       </div>
       {statistics && live && <Statistics figures={figures} words={words} language={language} />}
-      {captions && <Captions caption={caption} />}
+      {captions && <Captions caption={caption} yours={saidNow(presenter.conversation)} />}
       <Trouble link={state} words={words} onRetry={() => link.connect()} onKey={takeKey} />
       <StageBar
         stage={stage}

@@ -56,7 +56,7 @@ function Switches({ voice, words }: { voice: Voice; words: VoiceWords }) {
   return (
     <>
       <IconButton icon="press" label={words.push} pressed={way === "push"} onClick={() => voice.setWay(way === "push" ? "open" : "push")} />
-      <IconButton icon={muted ? "microphoneOff" : "microphone"} label={words.mute} pressed={muted} onClick={() => voice.mute(!muted)} />
+      <IconButton icon="microphoneOff" label={words.mute} pressed={muted} onClick={() => voice.mute(!muted)} />
     </>
   );
 }
