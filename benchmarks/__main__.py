@@ -29,6 +29,7 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[None, None, list[Figure]]]] = {
     "talk": conversation.talk,
     "bargein": conversation.bargein,
     "resume": conversation.resume,
+    "local": conversation.local,
     "sync": sync.sync,
     "engine": engine.engine,
     "face": face.face,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -32,6 +33,10 @@ SPOKE_BEFORE_S = 0.4
 ECHO = {"delayS": 0.18, "gain": 0.5}
 """A loudspeaker and a microphone in one room: half as loud."""
 RECOGNITION_PAD_S = 0.4
+LOCAL_TURNS = 8
+LOCAL_GAP_S = 14.0
+"""A model that writes 10 words a second, and the user does not speak over it."""
+LOCAL_P50_S = 3.0
 VOICE_TO_VOICE_P50_S, VOICE_TO_VOICE_P95_S = 1.0, 1.8
 BARGE_IN_S = 0.45
 RECOGNITION_POINTS = 2.0
@@ -46,6 +51,28 @@ def scripted() -> Callable[[str], str]:
 def story(question: str) -> str:
     """A long answer in the question's language."""
     return STORIES["zh" if is_chinese(question) else "en"]
+
+
+async def local(plan: Plan) -> list[Figure]:
+    """As `talk`, in English, with the language model of this machine; the first answer only wakes it."""
+    import localmodel
+
+    name = "end of speech to first sound, English, local language model"
+    if importlib.util.find_spec(localmodel.PACKAGE) is None or not localmodel.WEIGHTS.is_file():
+        return [Figure("local", name, "s", [], note=f"needs {localmodel.PACKAGE} and {localmodel.WEIGHTS.name}")]
+    texts = QUESTIONS["en"][: 1 + (TURNS_QUICK if plan.quick else LOCAL_TURNS)]
+    voices = await spoken((text, "en", speaker_of("en", n)) for n, text in enumerate(texts))
+    tape = Tape(LEAD_S)
+    for text, pcm in zip(texts, voices, strict=True):
+        tape.say(text, "en", pcm)
+        tape.pause(LOCAL_GAP_S)
+    async with house(plan, None) as (server, api):
+        conversation = await play(server, api, tape)
+    whole, _, *stages = voice_to_voice(conversation.without_first(), NAMES["en"])
+    whole.name, whole.bar = name, LOCAL_P50_S
+    for figure in (whole, *stages):
+        figure.scenario = "local"
+    return [whole, *stages]
 
 
 async def talk(plan: Plan) -> list[Figure]:

@@ -43,6 +43,10 @@ class Talk:
     """Hers."""
     events: EventLog
 
+    def without_first(self) -> Talk:
+        """All cues but the first."""
+        return dataclasses.replace(self, cues=self.cues[1:])
+
     def until(self, number: int) -> float:
         """When the next cue begins, or the session ended."""
         return self.cues[number + 1].begins_s if number + 1 < len(self.cues) else self.ends
@@ -135,11 +139,19 @@ async def _talk(session: BrowserSession, tape: Tape, ends: float, events: EventL
 
 
 @contextlib.asynccontextmanager
-async def house(plan: Plan, answer: Callable[[str], str], *options: str) -> AsyncIterator[tuple[Server, Api]]:
-    """A server with a scripted language model, that has heard somebody before."""
-    async with ScriptedModel(answer) as model:
-        with plan.launcher.run("--llm_base_url", model.url, "--llm_model", "scripted", *options) as server:
-            await server.settle()
-            async with Api(server.url) as api:
-                await load(server, api)
-                yield server, api
+async def house(plan: Plan, answer: Callable[[str], str] | None) -> AsyncIterator[tuple[Server, Api]]:
+    """A server that has heard somebody before.
+
+    Args:
+        answer: the scripted language model's; None leaves the server to its own.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        options: list[str] = []
+        if answer is not None:
+            model = await stack.enter_async_context(ScriptedModel(answer))
+            options = ["--llm_base_url", model.url, "--llm_model", "scripted"]
+        server = stack.enter_context(plan.launcher.run(*options))
+        await server.settle()
+        api = await stack.enter_async_context(Api(server.url))
+        await load(server, api)
+        yield server, api
