@@ -10,7 +10,7 @@ ARGS ?=
 WEB_SOURCES := $(shell find web/src web/public web/index.html web/package.json web/vite.config.ts -type f 2>/dev/null)
 say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
-.PHONY: help run setup system python web weights listening musetalk test-setup test lint bench bench-voice docs clean
+.PHONY: help run setup system python web weights listening chat musetalk test-setup test lint bench bench-voice docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -53,6 +53,14 @@ listening: $(VENV)/.installed-listening ## Install what hears visitors: speech r
 
 $(VENV)/.installed-listening: requirements-listening.lock $(VENV)/.installed
 	$(call say,Speech recognition)
+	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q --no-deps --require-hashes -r $<
+	@touch $@
+
+chat: $(VENV)/.installed-chat ## Install the language model that answers without any server: 1.1 GB
+	@$(PY) app.py weights pull qwen
+
+$(VENV)/.installed-chat: requirements-chat.lock $(VENV)/.installed
+	$(call say,Local language model)
 	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q --no-deps --require-hashes -r $<
 	@touch $@
 
@@ -100,6 +108,7 @@ COMPILE = uv pip compile -q pyproject.toml --python-version 3.11 --no-annotate -
 lock: ## Renew the locks from pyproject.toml (needs uv)
 	@$(COMPILE) -o requirements.lock
 	@$(COMPILE) --extra listening -c requirements.lock -o requirements-listening.lock
+	@$(COMPILE) --extra chat -c requirements.lock -o requirements-chat.lock
 	@# torch and its CUDA are left out: pip chooses that build for the machine, after everything else is there.
 	@$(COMPILE) --extra musetalk -c requirements.lock -c requirements-listening.lock \
 		| awk '/^[a-z]/ {keep = $$0 !~ /^(torch|triton|nvidia-|cuda-)/} keep' > requirements-musetalk.lock

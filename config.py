@@ -24,6 +24,8 @@ SPEECH_ENGINES = ("edge", "hibari", "kokoro", "espeak")
 ENGINE_SYNONYMS = {"edgetts": "edge", "espeak-ng": "espeak"}
 
 
+LLM_TOOLS = ("clock", "faq")
+"""Values allowed in `--llm_tools`."""
 SECRETS = ("api_key", "llm_api_key", "asr_api_key", "turn")
 """Settings never shown; `public` says only whether they are set."""
 
@@ -175,8 +177,19 @@ class Settings(BaseSettings):
     )
     llm_base_url: str = setting(
         "",
-        "OpenAI-compatible server for chat, e.g. http://localhost:11434/v1",
-        "对话用的 OpenAI 兼容服务地址，如 http://localhost:11434/v1",
+        "OpenAI-compatible server for chat, e.g. http://localhost:11434/v1; empty: the local model, where `make chat` "
+        "has brought it",
+        "对话用的 OpenAI 兼容服务地址，如 http://localhost:11434/v1；留空则使用 make chat 安装的本地模型",
+    )
+    llm_tools: Words = setting(
+        (),
+        "Functions the language model may call, comma separated: clock, faq",
+        "允许大模型调用的函数，逗号分隔：clock、faq",
+    )
+    llm_faq: str = setting(
+        "",
+        "Markdown file the function faq looks questions up in: a heading, then its answer",
+        "函数 faq 查询的 Markdown 文件：标题为问题，其下为答案",
     )
     llm_api_key: str = setting("", "Key of the language model server", "大模型服务密钥")
     llm_model: str = setting("", "Model name asked of the language model server", "大模型名称")
@@ -334,6 +347,14 @@ class Settings(BaseSettings):
     def _relay(cls, value: str) -> str:
         if value and not re.fullmatch(r"(turns?:[^:@\s]+:\S+@|stun:)[^@\s]+", value):
             raise ValueError("must be turn:USER:PASSWORD@HOST:PORT (or turns:..., or stun:HOST:PORT)")
+        return value
+
+    @field_validator("llm_tools")
+    @classmethod
+    def _known_functions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in LLM_TOOLS:
+                raise ValueError(f"there is no function {name!r}; choose among {', '.join(LLM_TOOLS)}")
         return value
 
     @field_validator("asr_server")

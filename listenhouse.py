@@ -15,10 +15,12 @@ from config import ConfigError, Settings
 from dialogue import Answers, Dialogue
 from errors import BadRequest, VisageError
 from listening.echo import EchoGuard
+from listening.listener import Listener, ListenerEvents
 from listening.microphone import Microphone
 from listening.models import ListeningModels
 from listening.settings import MODES, ListeningSettings
 from media import Event
+from server.funasrclient import Ears
 from session import Session
 
 log = logging.getLogger(__name__)
@@ -122,6 +124,14 @@ class ListeningHouse:
                 await self._models.warm_up()
                 await self.recognisers.warm_up()
                 self._loaded = True
+
+    def ears(self) -> Ears:
+        """With what clients are heard that have no session."""
+        return Ears(self.recognisers, self._listener, self.why_not)
+
+    async def _listener(self, events: ListenerEvents, language: str | None) -> Listener:
+        await self._load()
+        return await self._models.listener(self.recognisers, self.settings, events, language=language or self._language)
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready facts."""

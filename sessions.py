@@ -30,7 +30,7 @@ class SessionManager:
         build: Build,
         *,
         max_session: int,
-        conversation: Callable[[], Conversation],
+        conversation: Callable[[str], Conversation],
         connect_timeout_s: float,
         idle_timeout_s: float,
         opened: Callable[[Session], None] = lambda _: None,
@@ -38,6 +38,7 @@ class SessionManager:
         """Make one without sessions.
 
         Args:
+            conversation: makes the history of a session that shows the avatar of that id.
             opened: told of a session before its offer is answered.
         """
         self._build = build
@@ -89,7 +90,7 @@ class SessionManager:
 
         try:
             built = await self._build(sessionid, wish, on_closed)
-            session = Session(sessionid, built, wish, self._conversation())
+            session = Session(sessionid, built, wish, self._conversation(built.avatar_id))
             self._opened(session)
             try:
                 answer_sdp, answer_type = await built.peer.answer(sdp, type)

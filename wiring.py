@@ -8,16 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import localmodel
 from avatartasks import AvatarTasks
-from config import Settings
+from config import ConfigError, Settings
+from conversation import SYSTEM_PROMPT, Conversation
 from house import House, TestcardHouse
 from listenhouse import ListeningHouse
-from llm import Conversation, LanguageModel
+from llm import LanguageModel
+from localmodel import LocalModel
+from persona import persona
+from server import rtvi
 from server.answers import ModelAnswers
 from server.endpoint import Services
 from server.metrics import Metrics
 from server.notify import Notifier
+from session import Session
 from sessions import SessionManager
+from tools import Toolbox
+from toolsamples import clock, faq
 from upkeep import Upkeep, settle_heap
 
 HERE = Path(__file__).parent
@@ -37,11 +45,26 @@ def make_house(settings: Settings) -> House:
     return FaceHouse(settings)
 
 
+def toolbox(settings: Settings) -> Toolbox:
+    """What the language model may call.
+
+    Raises:
+        ConfigError: the function faq has no file.
+    """
+    if "faq" in settings.llm_tools and not Path(settings.llm_faq).is_file():
+        raise ConfigError(f"llm_tools names faq, but llm_faq {settings.llm_faq!r} is no file")
+    makers = {"clock": clock, "faq": lambda: faq(Path(settings.llm_faq))}
+    return Toolbox(makers[name]() for name in settings.llm_tools)
+
+
 def language_model(settings: Settings) -> LanguageModel | None:
-    """The configured language model, None without one."""
-    if not settings.llm_base_url:
+    """The configured language model, else the local one where it is installed, else None."""
+    tools = toolbox(settings)
+    if settings.llm_base_url:
+        return LanguageModel(settings.llm_base_url, settings.llm_model, settings.llm_api_key, tools=tools)
+    if localmodel.why_not() is not None:
         return None
-    return LanguageModel(settings.llm_base_url, settings.llm_model, settings.llm_api_key)
+    return LocalModel(tools=tools, prompt=settings.system_prompt or SYSTEM_PROMPT)
 
 
 @asynccontextmanager
@@ -51,13 +74,18 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
     decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="audio-decode")
     model = language_model(settings)
     listening = ListeningHouse(settings, lambda session: ModelAnswers(services, session))
+
+    def opened(session: Session) -> None:
+        listening.attach(session)
+        rtvi.attach(services, session)
+
     sessions = SessionManager(
         house.build,
         max_session=settings.max_session,
-        conversation=lambda: Conversation(settings.system_prompt),
+        conversation=lambda avatar_id: Conversation(settings.system_prompt, persona(AVATARS, avatar_id)),
         connect_timeout_s=settings.connect_timeout_s,
         idle_timeout_s=settings.idle_timeout_s,
-        opened=listening.attach,
+        opened=opened,
     )
     upkeep = Upkeep(lambda: sessions.ended)
     notifier = Notifier()
@@ -87,6 +115,7 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
             avatar_tasks=tasks,
             remove_avatar=house.remove_avatar,
             deaf=listening.why_not,
+            ears=listening.ears(),
         )
         yield services
     finally:

@@ -32,6 +32,7 @@ STREAMED_BYTES = 0x7FFF_0000  # a WAV that was written to a pipe promises about 
 MP3_HEAD_BYTES = 16_384
 RATE_MIN_HZ, RATE_MAX_HZ = 4_000, 384_000
 CHANNELS_MAX = 32
+DURATION_TICKS_MAX = 1 << 31  # FFmpeg's Ogg reader gives some last packets a duration that has wrapped below zero
 FIRST_BLOCK_S = 0.1
 BLOCK_S = 0.5
 DURATION_MIN_S = 0.02
@@ -148,7 +149,8 @@ def _length(container: av.container.InputContainer, stream: av.AudioStream, max_
         if not packet.size:
             continue
         cut = cut or packet.is_corrupt
-        length_s = float((packet.duration or 0) * base)
+        duration = packet.duration or 0
+        length_s = float(duration * base) if duration < DURATION_TICKS_MAX else 0.0
         summed += length_s
         if packet.pts is not None:
             start = float(packet.pts * base) if start is None else start

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from avatartasks import AvatarTasks
     from llm import LanguageModel
+    from server.funasrclient import Ears
     from server.metrics import Metrics
     from sessions import SessionManager
 
@@ -73,6 +74,8 @@ class Services:
     upload_dir: Path = Path("data/uploads")
     """Where clips lie until they are avatars."""
     avatar_tasks: AvatarTasks | None = None
+    ears: Ears | None = None
+    """With what clients of `/api/asr` are heard."""
     deaf: Callable[[], str | None] = lambda: "this server has no ears"
     """None when visitors' microphones are heard, else why not."""
     remove_avatar: Callable[[str], Awaitable[None]] = _no_avatar

@@ -39,12 +39,9 @@ REASON_BYTES_MAX = 123  # RFC 6455, 5.5
 log = logging.getLogger(__name__)
 
 
-EARS = web.AppKey("ears", Ears)
-
-
 async def asr(call: Call[Nothing]) -> web.StreamResponse:
     """Hear a client until it leaves."""
-    ears = call.request.app.get(EARS)
+    ears = call.services.ears
     reason = ears.why_not() if ears is not None else "see python app.py doctor"
     if ears is None or reason is not None:
         raise Unavailable(f"this server has no speech recognition: {reason} / 未启用语音识别")

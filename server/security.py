@@ -13,7 +13,7 @@ from errors import Unauthorized, VisageError
 
 CORS_MAX_AGE_S = 600
 CORS_HEADERS = "Authorization, Content-Type, X-API-Key, X-Request-Id"
-CORS_METHODS = "GET, POST, DELETE, OPTIONS"
+CORS_METHODS = "GET, POST, PATCH, DELETE, OPTIONS"
 
 
 class Forbidden(VisageError):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -22,10 +23,10 @@ from errors import EngineError
 from listening.listener import Listener, ListenerEvents
 from listening.settings import ListeningSettings
 from listening.turns import TurnDetector
-from server.funasr import EARS
+from server.endpoint import Services
 from server.funasrclient import Client, Ears
 from server.increments import Increments, joined
-from tests.fakes.app import serving, until
+from tests.fakes.app import Stage, serving, until
 from tests.fakes.listening import LoudnessVad, ScriptedRecogniser
 from tests.fakes.sounds import written
 from tests.virtual_time import run_virtual
@@ -89,27 +90,29 @@ async def page(*texts: str | Exception, partial: str = "what is it", **config: A
     """A page that has just connected to a server whose recogniser gives these texts."""
     recogniser = ScriptedRecogniser(*texts, takes_s=0.0, partial=partial)
     async with serving() as (client, stage):
-        stage.app[EARS].recogniser = recogniser
+        ears(stage).recogniser = recogniser
         async with client.ws_connect("/api/asr") as socket:
             made = Page(socket, recogniser)
             await made.tell(**{**CONFIG, **config})
             yield made
 
 
+def ears(stage: Stage) -> Ears:
+    assert stage.services.ears is not None
+    return stage.services.ears
+
+
 @pytest.fixture(autouse=True)
 def scripted_ears(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every stage hears with fakes; sound may come much faster than it is spoken."""
 
-    def make_app(*args: Any, **options: Any) -> Any:
-        app = real(*args, **options)
-
+    def make_app(services: Services, web_root: Path) -> web.Application:
         async def listener(events: ListenerEvents, language: str | None) -> Listener:
             settings = ListeningSettings(partial_first_s=0.5, partial_every_s=0.5)
-            ears = app[EARS]
-            return Listener(LoudnessVad(), TurnDetector(settings), ears.recogniser, settings, events, language=language)
+            return Listener(LoudnessVad(), TurnDetector(settings), mine.recogniser, settings, events, language=language)
 
-        app[EARS] = Ears(ScriptedRecogniser("unused"), listener)
-        return app
+        mine = services.ears = Ears(ScriptedRecogniser("unused"), listener)
+        return real(services, web_root)
 
     real = server.application.make_app
     monkeypatch.setattr(tests.fakes.app, "make_app", make_app)
@@ -262,7 +265,7 @@ async def test_clients_are_counted_and_limited(monkeypatch: pytest.MonkeyPatch) 
             assert second.protocol == "binary" and not first.closed
             third = await client.get("/api/asr", headers=UPGRADE)
             assert third.status == 429
-        await until(lambda: stage.app[EARS].clients == 0)
+        await until(lambda: ears(stage).clients == 0)
         assert (await client.get("/api/asr")).status == 400
 
 
@@ -279,11 +282,13 @@ async def test_the_key_is_wanted_and_taken_from_the_address() -> None:
             assert not socket.closed
 
 
-async def test_without_recognition_clients_are_told_before_they_connect(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving() as (client, _):
-        monkeypatch.setattr(server.funasr, "EARS", web.AppKey("none", Ears))
+async def test_without_recognition_clients_are_told_before_they_connect() -> None:
+    async with serving() as (client, stage):
+        ears(stage).why_not = lambda: "no weights of whisper-base"
         response = await client.get("/api/asr", headers=UPGRADE)
-        assert response.status == 503 and "recognition" in (await response.json())["msg"]
+        assert response.status == 503 and "whisper-base" in (await response.json())["msg"]
+        stage.services.ears = None
+        assert (await client.get("/api/asr", headers=UPGRADE)).status == 503
 
 
 @pytest.mark.parametrize(
@@ -337,7 +342,7 @@ def test_sound_that_waited_for_the_models_is_caught_up_with() -> None:
 
 async def test_our_own_client_of_the_protocol_understands_it() -> None:
     async with serving() as (client, stage):
-        stage.app[EARS].recogniser = ScriptedRecogniser("今天天气很好。", takes_s=0.0)
+        ears(stage).recogniser = ScriptedRecogniser("今天天气很好。", takes_s=0.0)
         recogniser = FunAsrRecogniser(str(client.make_url("/api/asr")).replace("http", "ws"))
         pcm = np.full(16_000, 0.3, np.float32)
         try:

@@ -293,7 +293,7 @@ async def on_webrtc() -> AsyncIterator[tuple[TestClient[web.Request, web.Applica
         return Built(cast(Any, real), PeerSession(real, None, lambda _: on_closed()), "ada")
 
     sessions = SessionManager(
-        build, max_session=2, conversation=Conversation, connect_timeout_s=PATIENCE_S, idle_timeout_s=0
+        build, max_session=2, conversation=lambda _: Conversation(), connect_timeout_s=PATIENCE_S, idle_timeout_s=0
     )
     with ThreadPoolExecutor(1) as decoders:
         services = Services(Settings(), sessions, Metrics(), decoders, list, list, Path("unused"))

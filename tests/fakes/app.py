@@ -214,7 +214,7 @@ def make_stage(
     sessions = SessionManager(
         build,
         max_session=settings.max_session,
-        conversation=lambda: Conversation(settings.system_prompt),
+        conversation=lambda _: Conversation(settings.system_prompt),
         connect_timeout_s=settings.connect_timeout_s,
         idle_timeout_s=settings.idle_timeout_s,
     )
