@@ -94,6 +94,8 @@ class ListeningHouse:
     async def _attend(self, session: Session, microphone: Microphone) -> None:
         """From the first sound of a microphone to its end."""
         await microphone.heard()
+        if session.attention is not None:
+            return _tell(session, "another microphone of this session is heard already: switch that off first")
         try:
             reason = self.why_not()
             if reason is not None:
