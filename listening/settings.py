@@ -110,7 +110,6 @@ FAST = ListeningSettings(
     open_sure_s=1.0,
     open_likely_s=1.2,
     limit_s=1.4,
-    asr_beam=1,
     first_clause_words=2,
     first_clause_characters=4,
     group_clauses=2,
