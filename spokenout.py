@@ -15,10 +15,10 @@ Kind = Literal["", "heading", "item", "row"]
 """Of a line."""
 _TERMINATORS = {"heading": (".", "。"), "item": (";", "；"), "row": (";", "；")}
 _NEVER = frozenset("`*＊_|｜\\{}[]<>^~=@#＃＝•")
-_HAN_WEIGHT = 4
+_HAN_WEIGHT = 6
 """One Chinese character says as much of a text's language as so many letters."""
-_HAN_MAX = 40
-"""So the last ten characters, or forty letters, decide."""
+_HAN_MAX = 60
+"""So the last ten characters, or sixty letters, decide."""
 
 
 @lru_cache(maxsize=4096)
@@ -86,10 +86,11 @@ class Speech:
         """Give words out that stand for a sign, apart from the words around them."""
         if not words:
             return
-        if self.last and not self.last.isspace() and self.last not in OPENERS and not self.zh:
+        spaced = not self.zh
+        if spaced and self.last and not self.last.isspace() and self.last not in OPENERS:
             self._pending = self._pending or " "
         self.text(words)
-        if not self.zh:
+        if spaced:
             self._pending = " "
 
     def text(self, text: str) -> None:

@@ -14,6 +14,8 @@ from spokenformulas import Place, Said, backslash, caret
 from spokenwords import WORDS
 
 TARGET_CHARACTERS_MAX = 1000
+_COUNTED = "年月日号点时分秒章节页楼层元块岁℃℉°%％"
+"""Between what is counted in one of these and a number, a hyphen is a range."""
 _TAG = re.compile(r"<[^<>\n]{0,200}>")
 _TAG_BEGUN = re.compile(r"<[^<>\n]{0,200}")
 _ADDRESS_IN_TAG = re.compile(r"<(?:mailto:)?[\w.%+-]+(?:://|@)")
@@ -50,7 +52,8 @@ def _tilde(place: Place) -> Said | None:
     if (after := place.next(run)) is None:
         return None
     if run == 1 and after.isdigit():
-        return Said(place.at + 1, "range" if place.before.isdigit() else "about")
+        joins = place.before.isalnum() or place.before in "%℃℉°％"
+        return Said(place.at + 1, "range" if joins else "about")
     return Said(place.at + run)
 
 
@@ -68,7 +71,9 @@ def _hyphen(place: Place) -> Said | None:
             return None
         sums = place.solid.isdigit() and second.isdigit()
         return Said(place.at + 1, "minus") if sums else Said(place.at + 1, join="pause")
-    if after.isdigit() and not place.before.isalnum() and place.before not in "-.)":
+    if after.isdigit() and place.before in _COUNTED:
+        return Said(place.at + 1, "range")
+    if after.isdigit() and not _is_ascii_word(place.before) and place.before not in "-.)":
         return Said(place.at + 1, "negative")
     return Said(place.at + 1, "-", "character")
 
@@ -100,7 +105,7 @@ def _less(place: Place) -> Said | None:
         return None
     if after == "=":
         return Said(at + 2, "≤")
-    if after in "/!?" or (after.isascii() and after.isalpha()):
+    if after in "/!?|" or (after.isascii() and after.isalpha()):
         match = _TAG.match(raw, at)
         if match:
             if _ADDRESS_IN_TAG.match(match[0]):

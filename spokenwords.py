@@ -50,7 +50,10 @@ EMAIL = re.compile(
 SITE = re.compile(
     rf"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{{0,62}})\.){{1,8}}(?:{_SITES})(?:/[A-Za-z0-9._~%+/-]*)?(?![A-Za-z0-9@])",
 )
-FILE = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*\.(?:{_FILES})(?![A-Za-z0-9_])")
+FILE = re.compile(
+    r"(?!(?:[A-Za-z]\.)+[A-Za-z](?![A-Za-z0-9]))"  # m.p.h. is no file
+    rf"[A-Za-z0-9][A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]+)*\.(?:{_FILES})(?![A-Za-z0-9_])"
+)
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,15}://")
 _PATH_SEGMENT = re.compile(r"[A-Za-z0-9._~-]{1,20}")
 _PATH_SEGMENTS_MAX = 2

@@ -69,6 +69,9 @@ MARKUP = re.compile(r"[`*_|\\{}\[\]<>^~=@#•]|://|\ufe0f|\$(?!\d)")
         ("I don't know... it's 1,000.50, Dr. Smith!", "I don't know... it's 1,000.50, Dr. Smith!"),
         ("他说：“好的……”然后走了～", "他说：“好的……”然后走了"),
         ("😀🎉", ""),
+        ("At 55 m.p.h. on it<|im_end|>", "At 55 m.p.h. on it"),
+        ("请在www.example.cn下载。", "请在example点cn下载。"),
+        ("温度-5℃～10℃，3月-5月，第2章~4章", "温度负5℃到10℃，3月到5月，第2章到4章"),
     ],
 )  # fmt: skip
 def test_said(text: str, said: str) -> None:
