@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING
 
+from asr.partials import Agreement
 from errors import VisageError
 from listening.activity import WINDOW_S, Activity, Heard
 from listening.frames import MicFrame
@@ -76,6 +77,7 @@ class Listener:
         self._fed_at = 0.0
         self._progress = asyncio.Event()
         self._partial_due_s = 0.0
+        self._agreement = Agreement()
         self._empty_partials = 0
         self._judging: asyncio.Task[None] | None = None
         self._captioning: asyncio.Task[None] | None = None
@@ -144,6 +146,7 @@ class Listener:
         self._recording = recording = Recording(self._before)
         self._before.clear()
         self._partial_due_s = self._settings.partial_first_s
+        self._agreement = Agreement()
         self._empty_partials = 0
         if self._watching is None or self._watching.done():
             self._watching = self._start(self._watch(), "microphone-watch")
@@ -186,7 +189,8 @@ class Listener:
             transcript = await self._recognise(pcm, final=False)
             self._empty_partials = 0 if _says_something(transcript) else self._empty_partials + 1
             if _says_something(transcript):
-                self._events.partial(transcript.text, transcript.language)
+                # Words that stood before are not taken back by the next transcription.
+                self._events.partial(self._agreement.add(transcript.text)[1], transcript.language)
 
     async def _recognise(self, pcm: Pcm, *, final: bool = True) -> Transcript:
         async with asyncio.timeout(self._settings.recogniser_timeout_s):

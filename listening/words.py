@@ -6,10 +6,11 @@ import re
 
 _WORDS = re.compile(r"[\u3400-\u9fff]|[^\W\d_\u3400-\u9fff]+(?:['’-][^\W\d_]+)*|\d+(?:[.,]\d+)*")
 
-LISTENING_EN = frozenset(
-    "mm mmm mhm hm hmm mm-hm mm-hmm mhmm uh-huh uhuh uh um ah oh aha huh yeah yep yes yup right ok okay sure wow "
-    "nice good great fine really exactly cool alright i see".split()  # noqa: SIM905 (read as words)
-)
+_EN = """
+mm mmm mhm hm hmm mm-hm mm-hmm mhmm uh-huh uhuh uh um ah oh aha huh yeah yep yes yup right ok okay sure wow nice good
+great fine really exactly cool alright i see
+"""
+LISTENING_EN = frozenset(_EN.split())
 LISTENING_ZH = frozenset("嗯 唔 哦 噢 喔 啊 呃 额 哎 诶 哈 呵 好 的 对 是 行 嘿 呀 啦 吧 了 这样 原来".replace(" ", ""))
 """What people say to show that they listen (backchannels), by words and by characters. "No", "stop", "wait" and their
 Chinese fellows are not among them: they are said to be heard."""

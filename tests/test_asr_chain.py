@@ -16,7 +16,7 @@ import pytest
 import asr.chain
 from asr.base import Transcript
 from asr.chain import BACKOFF_MAX_S, RecogniserChain
-from asr.partials import Agreement, Caption, Captions
+from asr.partials import Agreement
 from asr.precedence import Precedence
 from asr.remote import RemoteRecogniser
 from errors import BadRequest, EngineError
@@ -185,79 +185,6 @@ def test_what_two_transcriptions_begin_with_alike_stands() -> None:
     agreement = Agreement()
     found = [agreement.add(text) for text in ("我想。", "我想，买两张", "我想买两张门票")]
     assert found == [("", "我想。"), ("我想", "我想，买两张"), ("我想买两张", "我想买两张门票")]
-
-
-def speech(seconds: float) -> Pcm:
-    return np.full(round(seconds * SAMPLE_RATE_HZ), 0.1, np.float32)
-
-
-async def speak(captions: Captions, seconds: float, frame_s: float = 0.1) -> None:
-    for number in range(1, round(seconds / frame_s) + 1):
-        await asyncio.sleep(frame_s)
-        captions.hear(speech(number * frame_s))
-
-
-def test_captions_are_one_at_a_time_and_rarer_from_a_slow_recogniser() -> None:
-    async def caption(takes_s: float) -> Scripted:
-        engine = Scripted("so far", takes_s=takes_s)
-        captions = Captions(engine, lambda _: None, "en", now=asyncio.get_running_loop().time)
-        await speak(captions, 8.0)
-        await captions.aclose()
-        assert engine.most_at_once == 1 and engine.at_once == 0
-        assert {(language, final) for _, language, final in engine.asked} == {("en", False)}
-        return engine
-
-    quick, slow = run_virtual(caption(0.05)), run_virtual(caption(1.5))
-    assert len(quick.asked) in (9, 10)
-    assert len(slow.asked) * 1.5 <= 0.5 * 8.0, "no more of the time than it may take"
-
-
-def test_captions_say_each_change_once_and_survive_failures() -> None:
-    shown: list[Caption] = []
-
-    async def caption() -> None:
-        engine = Scripted("a", text="Good morning")
-        captions = Captions(engine, shown.append, now=asyncio.get_running_loop().time)
-        await speak(captions, 3.0)
-        engine.fails.append(refused())
-        engine.text = "Good morning to you"
-        for number in range(31, 60):
-            await asyncio.sleep(0.1)
-            captions.hear(speech(number * 0.1))
-        await captions.aclose()
-
-    run_virtual(caption())
-    assert shown == [Caption("", "Good morning", "en"), Caption("Good morning", "Good morning to you", "en")]
-
-
-def test_ending_captions_cancels_what_is_on_its_way() -> None:
-    async def caption() -> float:
-        loop = asyncio.get_running_loop()
-        engine = Scripted("a", takes_s=100.0)
-        captions = Captions(engine, lambda _: None, now=loop.time)
-        await speak(captions, 2.0)
-        assert engine.at_once == 1
-        began = loop.time()
-        await captions.aclose()
-        assert engine.at_once == 0
-        return loop.time() - began
-
-    assert run_virtual(caption()) == 0.0
-
-
-def test_a_long_utterance_costs_no_more_than_a_short_one() -> None:
-    shown: list[Caption] = []
-
-    async def caption() -> Scripted:
-        engine = Scripted("Word")
-        captions = Captions(engine, shown.append, now=asyncio.get_running_loop().time)
-        await speak(captions, 40.0, 0.2)
-        await captions.aclose()
-        return engine
-
-    engine = run_virtual(caption())
-    assert max(seconds for seconds, *_ in engine.asked) < 12.0
-    assert shown[-1].text.count("Word") >= 4 and all(one.text.startswith(one.stable) for one in shown)
 
 
 # who goes first
