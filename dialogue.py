@@ -15,14 +15,17 @@ import dataclasses
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from listening.listener import ListenerEvents
 from listening.settings import ListeningSettings
 from listening.utterance import Utterance
-from listening.words import only_listening, word_count
+from listening.words import may_be_noise, only_listening, word_count
 from media import Event
 from session import Real, Session
+
+if TYPE_CHECKING:
+    from asr.base import Transcript
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +127,7 @@ class Dialogue(ListenerEvents):
     def partial(self, text: str, language: str) -> None:
         """What was said so far: words over her end her turn."""
         self._publish("transcript.partial", text=text, language=language)
-        if self._suspended and self._means_something(text):
+        if self._suspended and self._means_something(text, 0.0):
             self._interrupt()
 
     def pause(self, at: float) -> None:
@@ -136,10 +139,10 @@ class Dialogue(ListenerEvents):
 
     def likely_end(self, utterance: Utterance) -> None:
         """Prepare the answer while the pause is judged."""
-        text = utterance.transcript.text
-        if self._settings.speculate and self._is_question(text):
+        transcript = utterance.transcript
+        if self._settings.speculate and self._is_question(transcript):
             self._drop_draft()
-            self._draft = _Draft(text, self._answers.prepare(text))
+            self._draft = _Draft(transcript.text, self._answers.prepare(transcript.text))
 
     def turn_ended(self, utterance: Utterance) -> None:
         """Answer, or go on where she was."""
@@ -149,7 +152,7 @@ class Dialogue(ListenerEvents):
         if draft is not None and draft.question != transcript.text:
             draft.answer.drop()
             draft = None
-        if not self._is_question(transcript.text):
+        if not self._is_question(transcript):
             self._drop(draft)
             self._give_back()
             self._publish("listening", state="nothing was said" if not transcript.text else "backchannel")
@@ -192,14 +195,18 @@ class Dialogue(ListenerEvents):
             stopwatch.stop()
             prepared.drop()
 
-    def _is_question(self, text: str) -> bool:
+    def _is_question(self, transcript: Transcript) -> bool:
         """Whether what was said wants an answer: over her, "mm-hm" does not."""
-        if word_count(text) < 1:
+        if word_count(transcript.text) < 1:
             return False
-        return not (self._suspended or self._real.speaking) or self._means_something(text)
+        over_her = self._suspended or self._real.speaking
+        return not over_her or self._means_something(transcript.text, transcript.confidence)
 
-    def _means_something(self, text: str) -> bool:
-        return word_count(text) >= self._settings.min_words and not only_listening(text)
+    def _means_something(self, text: str, confidence: float) -> bool:
+        """Whether a text, so far believed, is said over her to be heard; a caption has no confidence yet."""
+        if word_count(text) < self._settings.min_words or only_listening(text):
+            return False
+        return confidence >= self._settings.doubted or not may_be_noise(text)
 
     def _interrupt(self) -> None:
         self._keep_waiting()

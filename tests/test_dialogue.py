@@ -185,6 +185,29 @@ def test_she_goes_on_after_what_only_says_that_they_listen(text: str) -> None:
     test()
 
 
+@pytest.mark.parametrize(
+    ("text", "confidence", "heard"),
+    [("Men.", 0.5, False), ("认识", 0.29, False), ("Stop.", 0.55, True), ("停", 0.5, True), ("Music!", 0.9, True)],
+)
+def test_a_short_text_over_her_must_be_sure_or_urgent(text: str, confidence: float, heard: bool) -> None:
+    @staged
+    async def test(stage: Stage) -> None:
+        stage.real.speaking = True
+        stage.dialogue.speech_started(0.0)
+        stage.dialogue.speech_ongoing(0.3, 0.3)
+        stage.dialogue.pause(0.5)
+        stage.dialogue.partial(text, "en")
+        utterance = stage.utterance(text)
+        sure = cast(Any, FakeTranscript(text, confidence=confidence))
+        stage.dialogue.turn_ended(dataclasses.replace(utterance, transcript=sure))
+        await stage.settle()
+        assert heard or not stage.real.suspended
+        assert stage.real.turn == int(heard)
+        assert [question for question, _ in stage.answers.spoken] == [text] * heard
+
+    test()
+
+
 @staged
 async def test_she_goes_on_when_nothing_is_recognised_for_two_seconds(stage: Stage) -> None:
     stage.real.speaking = True
