@@ -26,7 +26,7 @@ import aiohttp
 
 from conversation import Message
 from errors import EngineError, Unavailable, VisageError
-from llm import LanguageModel
+from llm import LINE_BYTES_MAX, LanguageModel
 from manifest import MODELS
 from prompts import fitting, in_its_language
 from tools import Toolbox
@@ -51,6 +51,7 @@ REST_FIRST_S = 1.0
 REST_MAX_S = 60.0
 HEALTHY_S = 60.0
 END_TIMEOUT_S = 3.0
+RETRY_DELAYS_S = (0.1,)
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +100,9 @@ class LocalModel(LanguageModel):
     ) -> None:
         self._key = secrets.token_urlsafe(24)
         extra = {"max_tokens": REPLY_TOKENS_MAX, "cache_prompt": True, "temperature": 0.6, "top_p": 0.9}
-        super().__init__("http://127.0.0.1:0/v1", NAME, self._key, tools=tools, extra=extra, retry_delays_s=())
+        super().__init__(
+            "http://127.0.0.1:0/v1", NAME, self._key, tools=tools, extra=extra, retry_delays_s=RETRY_DELAYS_S
+        )
         self._weights = weights
         self._threads = threads or default_threads()
         self._prompt = prompt
@@ -248,6 +251,13 @@ class LocalModel(LanguageModel):
             return f"its process did not answer for {missed * HEALTH_EVERY_S:.0f} s"
         finally:
             ending.cancel()
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # llama.cpp closes a connection behind a streamed reply without saying so: the next one gets its own.
+            connector = aiohttp.TCPConnector(force_close=True)
+            self._session = aiohttp.ClientSession(connector=connector, read_bufsize=LINE_BYTES_MAX)
+        return self._session
 
     async def _is_healthy(self) -> bool:
         try:

@@ -10,8 +10,9 @@ from letters import language_of, script_of
 PROMPT_TOKENS_MAX = 3000
 DROPPED_AT_ONCE = 8
 """Messages that are forgotten together: every time the beginning changes, all of it must be read again."""
-WISHES = {"en": "(Answer in the language of this question.)", "zh": "（请用中文回答。）"}
-"""By `language_of`, which takes every text in Latin letters for English."""
+WISHES = {"en": "(Answer in English.)", "zh": "（请用中文回答。）"}
+"""By `language_of`, which takes every text in Latin letters for English. "In the language of this question" is too much
+for the model: it then answers English in Chinese."""
 
 
 def tokens_in(messages: Sequence[Message]) -> int:
