@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from listening.activity import WINDOW_S
 from listening.listener import ListenerEvents
 from listening.settings import ListeningSettings
 from listening.utterance import Utterance
@@ -113,7 +114,8 @@ class Dialogue(ListenerEvents):
     def speech_ongoing(self, at: float, voiced_s: float) -> None:
         """They speak on: long enough over her, and she falls silent."""
         self._keep_waiting()
-        if self._suspended or voiced_s < self._settings.barge_in_s or not self._real.speaking:
+        is_long = voiced_s >= self._settings.barge_in_s - WINDOW_S / 2  # it comes in windows: the nearest counts
+        if self._suspended or not is_long or not self._real.speaking:
             return
         if self._echo is not None and self._echo.is_echo(self._began):
             return

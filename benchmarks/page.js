@@ -87,6 +87,7 @@
       pc.addTransceiver('video', {direction: 'recvonly'});
       const microphone = this.options.microphone ? await this.speak() : null;
       const audio = pc.addTransceiver(microphone || 'audio', {direction: microphone ? 'sendrecv' : 'recvonly'});
+      if (this.options.hushMs) pc.createDataChannel('events').onmessage = ({data}) => this.told(data);
       await pc.setLocalDescription(await pc.createOffer());
       const body = JSON.stringify({sdp: pc.localDescription.sdp, type: 'offer'});
       this.note('post');
@@ -148,6 +149,15 @@
       this.room = (await audio()).createMediaStreamDestination();
       source.connect(this.room);
       return this.room.stream.getAudioTracks()[0];
+    }
+
+    // What was sent before she fell silent is dropped, as the product's page does.
+    told(message) {
+      if (!/"event": "(paused|interrupted)"/.test(message)) return;
+      for (const {track} of this.pc.getReceivers()) if (track.kind === 'audio') {
+        track.enabled = false;
+        setTimeout(() => { track.enabled = true; }, this.options.hushMs);
+      }
     }
 
     async listen(track) {

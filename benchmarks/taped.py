@@ -30,6 +30,8 @@ LEAD_S = 4.0
 LOADING_S = 90.0
 """For a server to load what it hears with, when it is asked for the first time."""
 END_S = 1.0
+HUSH_MS = 0
+"""For so long the product's page plays nothing when she falls silent; 0: it plays what was sent before."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +114,7 @@ async def play(server: Server, api: Api, tape: Tape, **options: Any) -> Talk:
         ValueError: the browser did not play the tape.
     """
     async with _browser(server, tape) as browser:
-        session = browser.session(microphone=True, pictures=False, **options)
+        session = browser.session(microphone=True, pictures=False, hushMs=HUSH_MS, **options)
         opening = time.monotonic()
         await session.open()
         try:
