@@ -256,6 +256,7 @@ async def test_what_goes_wrong_meanwhile_is_said_once(fake: Fake, open_page: Ope
     await expect(page.locator(PROBLEM)).to_contain_text("nobody can answer yet")
     await expect(page.locator(PROBLEM)).to_contain_text("--llm_base_url")
     await shown(page, "listening")
+    await expect(page.locator(LINES)).to_have_count(1)
     await fake.tell(event("error", message="recogniser failed: whisper-base: its process has ended"))
     await expect(page.locator(PROBLEM)).to_contain_text("could not be recognised")
     await fake.tell(event("error", message="she cannot hear: whisper-base: no weights"))

@@ -100,7 +100,9 @@ describe("reduceConversation", () => {
 
   it("stops waiting for an answer that cannot come", () => {
     const failed = run(chat("Who?"), voice({ event: "error", text: "llm: away" }));
-    expect(shown(failed)[1]?.[2]).toBe("stopped");
+    expect(shown(failed)).toEqual([["you", "Who?", "said"]]);
+    const clause = run(chat("Who?"), heard("speech.started"), voice({ event: "error", text: "kokoro: away" }));
+    expect(shown(clause)[1]?.[2]).toBe("speaking");
     expect(shown(run(partial("Hello"), voice({ event: "error", text: "recogniser failed" })))[0]?.[2]).toBe("stopped");
   });
 

@@ -121,10 +121,12 @@ function transcribed(before: Conversation, text: string, language: string, state
   return change(before, (line) => (isBeingSaid(line) ? { ...spoken, id: line.id } : line));
 }
 
-/** Your words were lost, or nobody can answer them: neither is to look as if it were still going on. */
+/** Your words were lost, or nobody can answer them: neither is to look as if it were still going on. While she speaks, it
+ * is one of her clauses that failed. */
 function failed(before: Conversation): Conversation {
   const answer = before.lines.some(isSpeaking) ? undefined : before.lines.find((line) => line.state === "waiting" && line.kind === "chat");
-  return change(before, (line) => (isBeingSaid(line) || line === answer ? { ...line, state: "stopped" } : line));
+  const left = { ...before, lines: before.lines.filter((line) => line !== answer) };
+  return change(left, (line) => (isBeingSaid(line) ? { ...line, state: "stopped" } : line));
 }
 
 /** The waiting line of that text is heard now, else the oldest that waits; speech nobody here asked for gets a line of
