@@ -13,12 +13,14 @@ from typing import Any
 
 from actions import Action, load_actions
 from avatar import Avatar, AvatarInfo, avatar_directory, list_avatars
+from clauses import Pace
 from config import ConfigError, Settings
 from engines.base import LipEngine
 from engines.scheduler import Scheduler
 from errors import BadRequest, Conflict, Unavailable
 from house import rtc_options
 from lips import Lips, make_lips
+from listening.settings import MODES
 from media import FPS
 from server.endpoint import AvatarCard
 from session import Built, Wish
@@ -54,6 +56,8 @@ class FaceHouse:
         self._loading = asyncio.Lock()
         self._warming: asyncio.Task[None] | None = None
         self._rtc = rtc_options(settings)
+        mode = MODES[settings.performance_mode]
+        self._pace = Pace(mode.first_clause_words, mode.first_clause_characters, mode.group_clauses)
 
     async def start(self) -> None:
         """Load what the first session needs, so that it need not wait.
@@ -211,7 +215,7 @@ class FaceHouse:
         """
         avatar = await self.avatar(wish.avatar)
         actions = await self.actions(wish.custom_config, avatar)
-        voice = BaseTTS(self.chain, wish.voice or None)
+        voice = BaseTTS(self.chain, wish.voice or None, self._pace)
         self.scheduler.admit()
         real = self._lips.real(sessionid, avatar, self.scheduler, voice, actions)
         try:

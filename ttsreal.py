@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from clauses import ClauseCutter, ends_sentence, language_of
+from clauses import BALANCED, ClauseCutter, Pace, ends_sentence, language_of
 from errors import BadRequest, EngineError, NotFound
 from media import SAMPLE_RATE_HZ, Pcm, SpeechFrame
 from tts.base import Voice, Word
@@ -44,13 +44,15 @@ class BaseTTS:
     Args:
         chain: the engines.
         voice: id of the voice to speak with; None leaves it to the chain.
+        pace: how much is gathered before it is spoken.
 
     Raises:
         NotFound: there is no voice of that name.
     """
 
-    def __init__(self, chain: Chain, voice: str | None = None) -> None:
+    def __init__(self, chain: Chain, voice: str | None = None, pace: Pace = BALANCED) -> None:
         self._chain = chain
+        self._pace = pace
         self._voice = self._find(voice) if voice else None
 
     async def speak(
@@ -135,7 +137,7 @@ class BaseTTS:
     ) -> None:
         """Speak clause after clause into `items`, at most CLAUSES_AHEAD ahead of the listener; None ends them."""
         try:
-            async with contextlib.aclosing(_clauses(text)) as clauses:
+            async with contextlib.aclosing(_clauses(text, self._pace)) as clauses:
                 hurry = True
                 async for clause in clauses:
                     await ahead.acquire()
@@ -211,9 +213,9 @@ def _moved(word: Word, by_s: float) -> Word:
     return Word(word.text, max(0.0, word.start_s + by_s), max(0.0, word.end_s + by_s))
 
 
-async def _clauses(text: str | AsyncIterable[str]) -> AsyncGenerator[Clause, None]:
+async def _clauses(text: str | AsyncIterable[str], pace: Pace) -> AsyncGenerator[Clause, None]:
     """Cut the text as it comes; a clause without letters is in the language of the one before it."""
-    cutter = ClauseCutter()
+    cutter = ClauseCutter(pace)
     whole = isinstance(text, str)
     language = language_of(text[:_FEED_CHARACTERS]) if isinstance(text, str) else "en"
     held: str | None = None

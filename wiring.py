@@ -64,7 +64,8 @@ def language_model(settings: Settings) -> LanguageModel | None:
         return LanguageModel(settings.llm_base_url, settings.llm_model, settings.llm_api_key, tools=tools)
     if localmodel.why_not() is not None:
         return None
-    return LocalModel(tools=tools, prompt=settings.system_prompt or SYSTEM_PROMPT)
+    prompt = (settings.system_prompt or SYSTEM_PROMPT, persona(AVATARS, settings.avatar_id))
+    return LocalModel(tools=tools, prompt="\n\n".join(filter(None, prompt)))
 
 
 @asynccontextmanager
@@ -94,6 +95,8 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
         await asyncio.to_thread(RECORDINGS.mkdir, parents=True, exist_ok=True)
         await house.start()
         settle_heap()
+        if isinstance(model, LocalModel):
+            model.start()
         services = Services(
             settings=settings,
             sessions=sessions,

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import BeforeValidator, Field
 
+import localmodel
 from errors import BadRequest, Busy, Conflict, NotFound, Unavailable, Unprocessable
 from server.chat import reply
 from server.endpoint import Call, Endpoint, Fields, OfSession, Services
@@ -114,9 +115,9 @@ async def human(call: Call[HumanRequest]) -> None:
     extra = options.model_dump(exclude={"voice", "ref_file"}, exclude_defaults=True)
     if given.type == "chat" and services.language_model is None:
         raise Unavailable(
-            "no language model is configured, so there is no one to answer: start with --llm_base_url and --llm_model "
-            "(any OpenAI-compatible server), or send type echo. "
-            "未配置大模型：请用 --llm_base_url 和 --llm_model 启动，或使用 echo"
+            f"no language model is configured, so there is no one to answer: start with --llm_base_url and --llm_model "
+            f"(any OpenAI-compatible server), or send type echo; {localmodel.why_not()}. "
+            "未配置大模型：请用 --llm_base_url 和 --llm_model 启动，或运行 make chat 安装本地模型，或使用 echo"
         )
     if given.interrupt:
         interrupt_session(services, session)
