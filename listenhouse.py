@@ -104,7 +104,7 @@ class ListeningHouse:
             attention = await self._make(session, microphone)
         except VisageError as error:
             log.warning("session %s: nobody listens: %s", session.id, error)
-            return _tell(session, str(error))
+            return _tell(session, f"she cannot hear: {error}")
         session.attention = attention
         _publish(session, "listening", state="ready")
         try:

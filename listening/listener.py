@@ -170,6 +170,7 @@ class Listener:
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("listening: %s failed", task.get_name(), exc_info=error)
             self._forget()
+            self._events.dropped(f"recogniser failed: {type(error).__name__}")
 
     def _cancel(self, task: asyncio.Task[None] | None) -> None:
         """End a task, unless it is the one that asks."""
