@@ -153,11 +153,12 @@
 
     // What was sent before she fell silent is dropped, as the product's page does.
     told(message) {
-      if (!/"event": "(paused|interrupted)"/.test(message)) return;
-      for (const {track} of this.pc.getReceivers()) if (track.kind === 'audio') {
-        track.enabled = false;
-        setTimeout(() => { track.enabled = true; }, this.options.hushMs);
-      }
+      const [, name] = /"event": "(paused|interrupted)"/.exec(message) || [];
+      if (!name || !this.options.hushMs[name]) return;
+      const tracks = this.pc.getReceivers().map(({track}) => track).filter(({kind}) => kind === 'audio');
+      for (const track of tracks) track.enabled = false;
+      clearTimeout(this.hushed);
+      this.hushed = setTimeout(() => { for (const track of tracks) track.enabled = true; }, this.options.hushMs[name]);
     }
 
     async listen(track) {
