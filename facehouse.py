@@ -86,6 +86,11 @@ class FaceHouse:
         # She can be seen and heard repeating recordings while her voices are loaded; the first sentence waits for them.
         self._warming = asyncio.create_task(self.chain.warm_up(), name="voices warm up")
 
+    async def settled(self) -> None:
+        """Wait for the voices."""
+        if self._warming is not None:
+            await asyncio.wait({self._warming})
+
     def _start_drawing(self) -> None:
         engine = self._lips.engine()
         scheduler = Scheduler(engine)

@@ -21,6 +21,10 @@ class House(Protocol):
         """Load what the first session needs, so that it need not wait."""
         ...
 
+    async def settled(self) -> None:
+        """Wait until what `start` left to be loaded in the background is."""
+        ...
+
     async def build(self, sessionid: str, wish: Wish, on_closed: Callable[[], None]) -> Built:
         """One session for `SessionManager`."""
         ...
@@ -78,6 +82,9 @@ class TestcardHouse:
 
     async def start(self) -> None:
         """Nothing has to be loaded."""
+
+    async def settled(self) -> None:
+        """Nothing is left."""
 
     async def build(self, sessionid: str, wish: Wish, on_closed: Callable[[], None]) -> Built:
         """One session."""

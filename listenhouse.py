@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asr.build import build_recognisers
@@ -56,8 +56,6 @@ class Recognition:
 class ListeningHouse:
     """Made on the event loop; `aclose` after the last session.
 
-    Models are loaded when somebody speaks for the first time: a server whose visitors only type pays nothing.
-
     Args:
         settings: the configuration.
         answers: who answers a session's visitor.
@@ -76,12 +74,25 @@ class ListeningHouse:
             self.recognisers = build_recognisers(Recognition.of(settings, self.settings))
         except BadRequest as error:
             raise ConfigError(str(error)) from error
+        self._warming: asyncio.Task[None] | None = None
         self._loading = asyncio.Lock()
         self._loaded = False
 
     def why_not(self) -> str | None:
         """None when visitors can be heard, else one sentence with what would make it so."""
         return self.recognisers.why_not() if self._on else "this server takes no microphones (--listening off)"
+
+    def start(self, after: Awaitable[None]) -> None:
+        """Load what hears visitors once `after` has come, so that the first to speak need not wait."""
+        self._warming = asyncio.create_task(self._warm_up(after), name="ears warm up")
+
+    async def _warm_up(self, after: Awaitable[None]) -> None:
+        await after
+        if self.why_not() is None:
+            try:
+                await self._load()
+            except VisageError as error:  # told again to whoever speaks
+                log.warning("nobody can be heard: %s", error)
 
     def attach(self, session: Session) -> None:
         """Listen to the session's microphone when it comes; before its offer is answered."""
@@ -141,6 +152,9 @@ class ListeningHouse:
 
     async def aclose(self) -> None:
         """Free the models and their processes."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
         await self.recognisers.aclose()
         await self._models.aclose()
 

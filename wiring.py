@@ -95,6 +95,7 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
         await asyncio.to_thread(RECORDINGS.mkdir, parents=True, exist_ok=True)
         await house.start()
         settle_heap()
+        listening.start(house.settled())
         if isinstance(model, LocalModel):
             model.start()
         services = Services(
