@@ -98,7 +98,7 @@ bench: test-setup ## Measure the figures of docs/measurements.md on this machine
 	@$(PY) -m benchmarks $(ARGS)
 
 bench-voice: test-setup listening ## Measure conversations: voice to voice, speaking over her (6 minutes; talk to nobody meanwhile)
-	@$(PY) -m benchmarks --out benchmarks/results/voice talk bargein resume $(ARGS)
+	@$(PY) -m benchmarks --out benchmarks/results/voice talk bargein $(ARGS)
 
 docs: python ## Write docs/api.md and config.example.yaml from the code
 	@$(PY) app.py openapi --markdown > docs/api.md

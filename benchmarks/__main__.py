@@ -28,7 +28,6 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[None, None, list[Figure]]]] = {
     "interrupt": latency.interrupt,
     "talk": conversation.talk,
     "bargein": conversation.bargein,
-    "resume": conversation.resume,
     "local": conversation.local,
     "sync": sync.sync,
     "engine": engine.engine,

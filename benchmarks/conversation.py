@@ -20,13 +20,13 @@ from benchmarks.taped import LEAD_S, Talk, house, play
 NAMES: dict[Language, str] = {"en": "English", "zh": "Chinese"}
 FIRST = QUESTIONS["en"][4]
 """What she answers at length."""
-TURNS, TURNS_QUICK = 14, 2
+TURNS, TURNS_QUICK = 12, 2
 INTERRUPTIONS, INTERRUPTIONS_QUICK = 12, 2
-GAP_S, GAP_QUICK_S = 5.2, 8.0
+GAP_S, GAP_QUICK_S = 4.8, 8.0
 """After a question, for the answer and its end. The quick one is for busy machines too."""
 BEFORE_OVER_S = 3.2
 """From a question to what is said over its answer: she has been speaking for a second or two."""
-BEFORE_FALSE_S = 5.0
+BEFORE_FALSE_S = 4.5
 """Between two sounds that must not stop her: she gives such a one 2 s, and then goes on."""
 SPOKE_BEFORE_S = 0.4
 """She is interrupted only if she was heard this long before: longer than her longest pause."""
@@ -184,7 +184,17 @@ async def recognition(language: Language, recognised: list[tuple[str, str]], voi
 
 
 async def bargein(plan: Plan) -> list[Figure]:
-    """From the first sound of what is said over her to her silence."""
+    """What is said over her stops her; coughs, "mm-hm" and her own voice do not end her turn."""
+    tape, murmurs, alone = await over_her(plan), await murmured(plan), await listened_to(plan)
+    async with house(plan, story) as (server, api):
+        figures = interruptions(await play(server, api, tape))
+        figures += false_ones(await play(server, api, murmurs))
+        figures += own_voice(await play(server, api, alone, echo=ECHO))
+    return figures
+
+
+async def over_her(plan: Plan) -> Tape:
+    """A question, and others while each is answered at length."""
     count = INTERRUPTIONS_QUICK if plan.quick else INTERRUPTIONS
     lines = [FIRST, *OVER_HER[:count]]
     voices = await spoken((text, "en", speaker_of("en", n)) for n, text in enumerate(lines))
@@ -194,9 +204,7 @@ async def bargein(plan: Plan) -> list[Figure]:
     for text, pcm, gap_s in zip(lines, voices, gaps, strict=True):
         tape.say(text, "en", pcm)
         tape.pause(float(gap_s))
-    async with house(plan, story) as (server, api):
-        conversation = await play(server, api, tape)
-    return interruptions(conversation)
+    return tape
 
 
 def interruptions(conversation: Talk) -> list[Figure]:
@@ -222,8 +230,8 @@ def interruptions(conversation: Talk) -> list[Figure]:
     return [silence, decided, meant]
 
 
-async def resume(plan: Plan) -> list[Figure]:
-    """Sounds that must not end her turn, and her own voice in the microphone."""
+async def murmured(plan: Plan) -> Tape:
+    """A question, and sounds during its answer that are no speech or not said to be heard."""
     [question] = await spoken([(FIRST, "en", speaker_of("en", 0))])
     murmurs = await spoken((text, "en", speaker_of("en", n)) for n, text in enumerate(LISTENING))
     sounds = [("a cough", cough()), *zip(LISTENING, murmurs, strict=True), ("another cough", cough(8))]
@@ -233,20 +241,23 @@ async def resume(plan: Plan) -> list[Figure]:
     for name, pcm in sounds[: 2 if plan.quick else None]:
         tape.say(name, "en", pcm, "false")
         tape.pause(BEFORE_FALSE_S)
-    echoed = Tape(LEAD_S)
-    echoed.say(FIRST, "en", question)
-    echoed.pause(12 if plan.quick else 25)
-    async with house(plan, story) as (server, api):
-        conversation = await play(server, api, tape)
-        alone = await play(server, api, echoed, echo=ECHO)
-    return [*false_ones(conversation), *own_voice(alone)]
+    return tape
+
+
+async def listened_to(plan: Plan) -> Tape:
+    """A question, and silence during its answer."""
+    [question] = await spoken([(FIRST, "en", speaker_of("en", 0))])
+    tape = Tape(LEAD_S)
+    tape.say(FIRST, "en", question)
+    tape.pause(10 if plan.quick else 18)
+    return tape
 
 
 def false_ones(conversation: Talk) -> list[Figure]:
     """What coughs and "mm-hm" did to her."""
-    ended = Figure("resume", "turns ended by a cough or “mm-hm”", "", [], 0, "worst")
-    paused = Figure("resume", "of those during which she fell silent for a moment", "", [])
-    length = Figure("resume", "silence before she went on", "s", [])
+    ended = Figure("bargein", "turns ended by a cough or “mm-hm”", "", [], 0, "worst")
+    paused = Figure("bargein", "of those during which she fell silent for a moment", "", [])
+    length = Figure("bargein", "silence before she went on", "s", [])
     events = conversation.events
     for number, cue in enumerate(conversation.cues[1:], 1):
         until = conversation.until(number)
@@ -262,7 +273,7 @@ def false_ones(conversation: Talk) -> list[Figure]:
             ended.failed.append(f"she did not go on: {cue.text}")
     words = told_words(conversation)
     said = heard.units(STORIES["en"])[: len(words)]
-    lost = Figure("resume", "words lost or said twice around those pauses", "", [float(heard.errors(said, words))], 0)
+    lost = Figure("bargein", "words lost or said twice around those pauses", "", [float(heard.errors(said, words))], 0)
     lost.judge, lost.note = "worst", f"of {len(words)}"
     return [ended, paused, length, lost]
 
@@ -278,11 +289,11 @@ def told_words(conversation: Talk) -> list[str]:
 def own_voice(conversation: Talk) -> list[Figure]:
     """What her echo did to her."""
     begins = conversation.cues[0].ends_s
-    stops = Figure("resume", "her own voice in the microphone ended her turn", "times", [], 0, "worst")
+    stops = Figure("bargein", "her own voice in the microphone ended her turn", "times", [], 0, "worst")
     stops.values = [float(len(conversation.events.named("interrupted", begins)))]
     if not conversation.sounded(begins, conversation.ends):
         stops.failed.append("she did not speak")
     stops.note = f"{ECHO['delayS'] * 1000:.0f} ms late, half as loud, no canceller in the browser"
-    moments = Figure("resume", "and made her pause", "times", [])
+    moments = Figure("bargein", "and made her pause", "times", [])
     moments.values = [float(len(conversation.events.named("paused", begins)))]
     return [stops, moments]
