@@ -67,6 +67,8 @@ class LiteEngine:
     `prepare` may run in any thread while `render` runs in the scheduler's.
     """
 
+    draws_in_thread = True
+
     def __init__(self, max_batch: int = MAX_BATCH) -> None:
         self.max_batch = min(max_batch, MAX_BATCH)  # larger ones draw no faster on a CPU
         self._ears = Ears()

@@ -80,3 +80,8 @@ def lanes_of(engine: object) -> int:
     while the device draws the next.
     """
     return max(1, int(getattr(engine, "lanes", 1)))
+
+
+def draws_in_thread(engine: object) -> bool:
+    """Whether an engine does its work in the thread that calls `render` and says so by `draws_in_thread`."""
+    return bool(getattr(engine, "draws_in_thread", False))

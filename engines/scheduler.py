@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from engines.base import LipEngine, LipRequest, WarmEngine, lanes_of
+from engines.base import LipEngine, LipRequest, WarmEngine, draws_in_thread, lanes_of
 from engines.capacity import Capacity
 from errors import VisageError
 from media import I420
@@ -191,8 +191,14 @@ class Scheduler:
                     heapq.heappush(queue, (deadline, seat.served, i))
             return batch
 
-    def finish(self, batch: Batch, pictures: Sequence[I420 | None], duration_s: float) -> None:
-        """Hand the pictures of a batch to their sessions, `duration_s` after it was begun."""
+    def finish(
+        self, batch: Batch, pictures: Sequence[I420 | None], duration_s: float, work_s: float | None = None
+    ) -> None:
+        """Hand the pictures of a batch to their sessions, `duration_s` after it was begun.
+
+        Args:
+            work_s: processor time it took, where the engine draws in the thread that asks.
+        """
         drawn = sum(picture is not None for picture in pictures)
         with self._work:
             now = self._clock()
@@ -205,7 +211,8 @@ class Scheduler:
             if drawn == len(batch):
                 self._durations.append(duration_s)
                 self.latency_s = sorted(self._durations)[int(LATENCY_QUANTILE * (len(self._durations) - 1))]
-                self.capacity.drawn(drawn, self.engine.max_batch, service_s)
+                # Waiting for a core is no work of the engine's: a server busy with encoding is not full of lips.
+                self.capacity.drawn(drawn, self.engine.max_batch, service_s if work_s is None else work_s)
             else:
                 self.failures += 1
         for (client, request), picture in zip(batch, pictures, strict=True):
@@ -233,6 +240,7 @@ class Scheduler:
             while (batch := self.begin()) and not self._closing:
                 if len(batch) == self.engine.max_batch:
                     self.wake()  # there may be more: for the next lane
-                started = self._clock()
+                started, worked = self._clock(), time.thread_time()
                 pictures = self._draw(batch)
-                self.finish(batch, pictures, self._clock() - started)
+                work_s = time.thread_time() - worked if draws_in_thread(self.engine) else None
+                self.finish(batch, pictures, self._clock() - started, work_s)
