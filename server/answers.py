@@ -30,7 +30,7 @@ class Draft:
         model = self._services.language_model
         try:
             if model is None:
-                raise Unavailable("chat needs a language model: start the server with --llm_base_url, or run `make chat`")
+                raise Unavailable("chat needs a language model: start with --llm_base_url, or run `make chat` first")
             async with contextlib.aclosing(model.stream(messages)) as texts:
                 async for text in texts:
                     if self.first_text_at is None:
