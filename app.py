@@ -38,22 +38,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(command: str, argv: list[str]) -> int:
     if command == "doctor":
-        import doctor
+        from doctor import report
 
-        return doctor.main(argv)
+        return report.main(argv)
     if command == "weights":
-        import weights
+        from weights import manager
 
-        return weights.main(argv)
+        return manager.main(argv)
     if command == "avatar":
-        import avatarcli
+        from avatarbuild import cli
 
-        return avatarcli.main(argv)
+        return cli.main(argv)
     if command == "openapi":
         return _openapi(argv)
     if command == "config":
         return _config(argv)
-    from upkeep import limit_arenas
+    from house.upkeep import limit_arenas
 
     settings = configload.load(argv)
     _log_to_stderr(settings.log_level)
@@ -72,8 +72,8 @@ def _log_to_stderr(level: str) -> None:
 
 async def serve(settings: Settings) -> None:
     """Listen until SIGTERM or SIGINT, then drain."""
+    from house.wiring import WEB, open_house
     from server.application import make_app
-    from wiring import WEB, open_house
 
     if not settings.on_loopback and not settings.api_key:
         log.warning(

@@ -13,10 +13,10 @@ from typing import Any
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from conversation import HISTORY_CHARACTERS_MAX, HISTORY_MESSAGES_MAX, SYSTEM_PROMPT, Conversation, Heard, Message
+from chat.conversation import HISTORY_CHARACTERS_MAX, HISTORY_MESSAGES_MAX, SYSTEM_PROMPT, Conversation, Heard, Message
+from chat.tools import Calls, Toolbox
 from errors import EngineError
-from thinking import Thinking
-from tools import Calls, Toolbox
+from text.thinking import Thinking
 
 __all__ = ["HISTORY_CHARACTERS_MAX", "HISTORY_MESSAGES_MAX", "SYSTEM_PROMPT", "Conversation", "Heard", "LanguageModel"]
 __all__ += ["REPLY_CHARACTERS_MAX", "Message", "Thinking"]

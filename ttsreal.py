@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from clauses import BALANCED, ClauseCutter, Pace, ends_sentence, language_of
 from errors import BadRequest, EngineError, NotFound
 from media import SAMPLE_RATE_HZ, Pcm, SpeechFrame
+from text.clauses import BALANCED, ClauseCutter, Pace, ends_sentence, language_of
 from tts.base import Voice, Word
 from tts.build import build_chain
 from tts.chain import Chain, Piece

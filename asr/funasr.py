@@ -18,9 +18,9 @@ from asr.base import Transcript
 from asr.hallucinations import is_quiet, why_doubted
 from asr.openai import pcm16_bytes
 from asr.precedence import Precedence
-from clauses import language_of
 from errors import EngineError
 from media import SAMPLE_RATE_HZ, Pcm
+from text.clauses import language_of
 
 CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 8.0

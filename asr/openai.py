@@ -16,9 +16,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from asr.base import Transcript
 from asr.hallucinations import Evidence, is_quiet, why_doubted
 from asr.simplified import simplified
-from clauses import language_of
 from errors import EngineError
 from media import SAMPLE_RATE_HZ, Pcm
+from text.clauses import language_of
 
 CONNECT_TIMEOUT_S = 3.0
 ANSWER_TIMEOUT_S = 6.0

@@ -23,9 +23,9 @@ from asr.pieces import pieces
 from asr.precedence import Precedence
 from asr.simplified import simplified
 from errors import BadRequest, EngineError
-from manifest import MODELS
 from media import SAMPLE_RATE_HZ, Pcm
 from tts.worker import Worker
+from weights.manifest import MODELS
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel

@@ -31,8 +31,8 @@ from avatarbuild.tracker import Tracker, TrackOptions
 from avatarbuild.workspace import Workspace
 from engines.musetalk.box import V15_REALTIME, Blending
 from errors import BadRequest, Unavailable, Unprocessable
-from manifest import MODELS
 from media import FPS
+from weights.manifest import MODELS
 
 IDLE, TRACK, POSTER, PREVIEW, COORDS = "idle.mp4", "track.npz", "poster.jpg", "preview.mp4", "coords.npz"
 SECONDS_MIN = 1.0

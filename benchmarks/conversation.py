@@ -55,7 +55,7 @@ def story(question: str) -> str:
 
 async def local(plan: Plan) -> list[Figure]:
     """As `talk`, in English, with the language model of this machine; the first answer only wakes it."""
-    import localmodel
+    from chat import localmodel
 
     name = "end of speech to first sound, English, local language model"
     if importlib.util.find_spec(localmodel.PACKAGE) is None or not localmodel.WEIGHTS.is_file():
@@ -162,7 +162,7 @@ async def recognition(language: Language, recognised: list[tuple[str, str]], voi
     """Errors through the whole path beyond those of the same recogniser given the sentences themselves."""
     import configload
     from asr.build import build_recognisers
-    from listenhouse import Recognition, listening_settings
+    from house.listening import Recognition, listening_settings
 
     settings = configload.load([])
     chain = build_recognisers(Recognition.of(settings, listening_settings(settings)))

@@ -24,10 +24,10 @@ from benchmarks.voice import Choice
 from engines.lite.ears import LEFT_FRAMES, WINDOW_SAMPLES, Ears
 from engines.musetalk.features import Hearing
 from engines.musetalk.whisper import SEGMENT_ROWS
-from manifest import MODELS
 from media import SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, SPEECH_FRAMES_PER_S, SPEECH_FRAMES_PER_UNIT
 from museasr import MIN_LEFT_FRAMES, MIN_RIGHT_FRAMES, STEP_FRAMES
 from ttsreal import BaseTTS, build_chain
+from weights.manifest import MODELS
 
 Pcm = NDArray[np.float32]
 

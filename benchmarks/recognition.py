@@ -31,9 +31,9 @@ from asr.chain import RecogniserChain
 from asr.simplified import simplified
 from asr.whisper import WhisperRecogniser
 from benchmarks.voice import Choice
-from manifest import MODELS
 from media import SAMPLE_RATE_HZ, Pcm
 from ttsreal import BaseTTS, build_chain
+from weights.manifest import MODELS
 
 ENGLISH = """Good morning, could you tell me where the ticket office is?
 I would like two tickets for the afternoon tour, please.

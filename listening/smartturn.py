@@ -13,8 +13,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from listening.vad import load_network
-from manifest import MODELS
 from media import SAMPLE_RATE_HZ, Pcm
+from weights.manifest import MODELS
 
 WEIGHTS = MODELS / "listening" / "smart-turn-v3.2-cpu.onnx"
 HEARD_S = 8

@@ -7,12 +7,12 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator
 
-from dialogue import Answer
 from errors import EngineError, Unavailable, VisageError
 from llm import Message
 from server.chat import reply
 from server.endpoint import Services
-from session import Session
+from sessions.dialogue import Answer
+from sessions.session import Session
 
 PREPARED_TEXTS_MAX = 64  # pieces written ahead of the end of a turn; the model waits then
 

@@ -14,7 +14,7 @@ from server.middleware import Handler, admit, explain, identify, success
 from server.reading import read_json, understood
 from server.security import check_key
 from server.tenroom import Rooms
-from sessions import SessionManager
+from sessions.manager import SessionManager
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
     *offer.ENDPOINTS,

@@ -11,7 +11,7 @@ from typing import IO, Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from avatar import ID_PATTERN
-from avatartasks import AvatarTask, AvatarTasks, new_task_id
+from avatarbuild.tasks import AvatarTask, AvatarTasks, new_task_id
 from config import Settings
 from errors import BadRequest, Busy, Conflict, NotFound, Unavailable
 from server.endpoint import Call, Endpoint, Fields, Nothing, Services

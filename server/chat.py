@@ -9,13 +9,13 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from clauses import language_of
 from errors import VisageError
 from llm import REPLY_CHARACTERS_MAX, Heard, Message, Thinking
 from media import Event
 from server.endpoint import Services
-from session import Session
-from spokentext import speakable
+from sessions.session import Session
+from text.clauses import language_of
+from text.spoken import speakable
 
 log = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ from tts.base import Voice
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from avatartasks import AvatarTasks
+    from avatarbuild.tasks import AvatarTasks
     from llm import LanguageModel
     from server.funasrclient import Ears
     from server.metrics import Metrics
-    from sessions import SessionManager
+    from sessions.manager import SessionManager
 
 Given = TypeVar("Given", bound="BaseModel")
 Where = Literal["json", "query", "path", "form", "nothing"]

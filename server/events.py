@@ -12,7 +12,7 @@ from aiohttp import web
 
 from media import Event
 from server.endpoint import Call, Endpoint, OfSession
-from session import Session
+from sessions.session import Session
 
 QUEUE_EVENTS_MAX = 256
 HEARTBEAT_S = 10.0

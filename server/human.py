@@ -8,13 +8,13 @@ from typing import Annotated, Any, Literal
 from aiohttp import web
 from pydantic import BeforeValidator, Field
 
-import localmodel
+from chat import localmodel
 from errors import BadRequest, Busy, Conflict, NotFound, Unavailable, Unprocessable
 from server.chat import reply
 from server.endpoint import Call, Endpoint, Fields, OfSession, Services
 from server.reading import understood
 from server.upload import receive
-from session import Session
+from sessions.session import Session
 
 RECORD_TYPES = {".mp4": "video/mp4", ".mkv": "video/x-matroska", ".webm": "video/webm"}
 """By codec: H.264 is kept as MP4, VP8 in its own container."""

@@ -20,7 +20,7 @@ from listening.microphone import Microphone
 from listening.sources import RATES_HZ, PcmSource
 from server.endpoint import Call, Endpoint, OfSession
 from server.events import Stream, message
-from session import Session
+from sessions.session import Session
 
 HEARTBEAT_S = 10.0  # a client that answers no ping for half as long is gone
 SPARE_BYTES = 1024  # so that a chunk a little too large gets our reason, not the library's

@@ -6,7 +6,7 @@ import logging
 
 import aiohttp
 
-from avatartasks import AvatarTask
+from avatarbuild.tasks import AvatarTask
 from server.avatars import state
 
 log = logging.getLogger(__name__)

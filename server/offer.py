@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from errors import BadRequest, NotFound, Unprocessable
 from server.endpoint import Call, Endpoint, Fields
 from server.human import NAME_CHARACTERS_MAX, find_voice
-from session import Wish
+from sessions.session import Wish
 
 SDP_CHARACTERS_MAX = 200_000
 ACTIONS_MAX = 64

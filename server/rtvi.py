@@ -20,7 +20,7 @@ from server.endpoint import Call, Endpoint, Fields, Services
 from server.narrator import LABEL, Narrator, message
 from server.openapi import VERSION
 from server.reading import understood
-from session import Session
+from sessions.session import Session
 from transport.channel import EventChannels, Message, Send
 
 PROTOCOL = "2.1.0"

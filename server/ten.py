@@ -29,8 +29,8 @@ from server.endpoint import SERVICES, Call, Endpoint, Fields, Nothing
 from server.reading import understood
 from server.security import check_key
 from server.tenroom import Room, Rooms
-from session import Session
-from sessions import SessionManager
+from sessions.manager import SessionManager
+from sessions.session import Session
 
 PAGE = Path(__file__).with_name("ten.html")
 MESSAGE_BYTES_MAX = 1 << 20  # 8 s of 48 kHz sound in base64

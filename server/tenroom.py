@@ -15,7 +15,7 @@ import soxr
 
 from errors import BadRequest, Busy
 from media import SAMPLE_RATE_HZ, Pcm
-from session import Session
+from sessions.session import Session
 
 VOICE_QUEUE_S = 120.0  # of speech that waits to be played; an agent sends it as fast as its voice makes it
 RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from avatartasks import TASKS_MAX, AvatarTask, AvatarTasks, Status
+from avatarbuild.tasks import TASKS_MAX, AvatarTask, AvatarTasks, Status
 from errors import Busy, Conflict, NotFound
 
 BUILDER = """

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-import avatarcli
 from avatar import Avatar, list_avatars
+from avatarbuild import cli
 from avatarbuild.assemble import BuildOptions, Progress
 from avatarbuild.build import build
 from avatarbuild.encode import read_video
@@ -338,7 +338,7 @@ def test_two_builds_of_one_id_give_one_avatar(tmp_path: Path) -> None:
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str | Path) -> tuple[int, str]:
-    status = avatarcli.main([str(word) for word in words])
+    status = cli.main([str(word) for word in words])
     return status, capsys.readouterr().out
 
 
@@ -396,9 +396,9 @@ def test_an_upload_is_called_what_its_sender_calls_it(tmp_path: Path, capsys: py
 
 def test_the_command_tells_people_in_words(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["build", str(clip), "--avatar_id", "me", "--avatars", str(tmp_path), "--background", "red"]
-    assert avatarcli.main(words) == 1
+    assert cli.main(words) == 1
     assert "'red' is no colour" in capsys.readouterr().err
-    assert avatarcli.main(words[:-2]) == 0
+    assert cli.main(words[:-2]) == 0
     assert "avatar me is in" in capsys.readouterr().out
 
 

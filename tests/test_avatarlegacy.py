@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
-import avatarcli
 from avatar import Avatar
+from avatarbuild import cli
 from avatarbuild.assemble import Progress
 from avatarbuild.boxpickle import read_boxes
 from avatarbuild.encode import read_video
-from avatarlegacy import Legacy, take_over
+from avatarbuild.legacy import Legacy, take_over
 from engines.musetalk.place import Places
 from errors import NotFound, Unprocessable, VisageError
 from tests.avatar_clips import mira, wall, write_picture
@@ -121,7 +121,7 @@ def test_odd_pictures_lose_a_column(tmp_path: Path) -> None:
 def test_the_command_takes_one_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = write_legacy(tmp_path / "old")
     words = ["import", str(source), "--avatar_id", "new", "--avatars", str(tmp_path / "avatars"), "--json"]
-    assert avatarcli.main(words) == 0
+    assert cli.main(words) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"avatar": "new"}
 
 

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from avatartasks import AvatarTasks
+from avatarbuild.tasks import AvatarTasks
 from server.notify import Notifier
 from tests.fakes.app import connect, serving, until
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clauses import CJK_MAX_S, MAX_S, ClauseCutter, Pace, cut, ends_sentence, language_of, script_of, spoken_s
+from text.clauses import CJK_MAX_S, MAX_S, ClauseCutter, Pace, cut, ends_sentence, language_of, script_of, spoken_s
 
 TEXT = st.lists(
     st.one_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from avatartasks import AvatarTasks
+from avatarbuild.tasks import AvatarTasks
 from tests.fakes.app import serving
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from avatar import CARD, LocalName, read_card
+from chat.persona import persona
 from errors import Unprocessable
-from persona import persona
 
 ROOT = Path(__file__).parent.parent / "data" / "avatars"
 

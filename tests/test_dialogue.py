@@ -10,13 +10,13 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from dialogue import Dialogue
 from listening.settings import BALANCED
 from listening.utterance import Utterance
 from listening.words import only_listening, word_count
 from llm import Conversation
 from media import Event
-from session import Built, Session, Wish
+from sessions.dialogue import Dialogue
+from sessions.session import Built, Session, Wish
 from tests.fakes.app import FakePeer, FakeReal
 from tests.virtual_time import run_virtual
 

@@ -13,13 +13,11 @@ from pathlib import Path
 
 import pytest
 
-import checks
-import doctor
-import musechecks
 from config import Settings
-from findings import Finding, State
-from manifest import Manifest, Weight, read_manifest
-from musechecks import Card
+from doctor import checks, musetalk, report
+from doctor.findings import Finding, State
+from doctor.musetalk import Card
+from weights.manifest import Manifest, Weight, read_manifest
 
 OK = Finding("One", "ok", "there", "有")
 NOTE = Finding("Two", "note", "not there", "没有", "get it")
@@ -30,17 +28,17 @@ MISSING = Finding("Three", "missing", "gone", "缺失", "make it")
 def test_the_exit_status_says_whether_it_would_run(
     findings: list[Finding], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "examine", lambda settings: iter(findings))
-    assert doctor.main(["--json"]) == status
+    monkeypatch.setattr(report, "examine", lambda settings: iter(findings))
+    assert report.main(["--json"]) == status
     told = json.loads(capsys.readouterr().out)
     assert told["ok"] is (status == 0) and [f["name"] for f in told["findings"]] == [f.name for f in findings]
 
 
 def test_the_report_speaks_both_languages_and_names_the_command() -> None:
-    english, chinese = doctor.report([OK, MISSING], "en"), doctor.report([OK, MISSING], "zh")
+    english, chinese = report.report([OK, MISSING], "en"), report.report([OK, MISSING], "zh")
     assert "✗ Three: gone" in english and "→ make it" in english and "1 missing" in english
     assert "✗ Three: 缺失" in chinese and "→ make it" in chinese and "缺少 1 项" in chinese
-    assert "make run" in doctor.report([OK, NOTE], "en") and "一切就绪" in doctor.report([OK], "zh")
+    assert "make run" in report.report([OK, NOTE], "en") and "一切就绪" in report.report([OK], "zh")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +57,7 @@ def test_the_locale_chooses_the_language(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert doctor.locale_language() == language
+    assert report.locale_language() == language
 
 
 @pytest.fixture
@@ -101,13 +99,13 @@ def test_chat_and_https_are_hints() -> None:
 
 
 def test_weights_are_counted_group_by_group_with_their_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    import weights
+    from weights import manager
 
     rows: dict[str, dict[str, object]] = {
         "a": {"files": 2, "present": 2, "bytes": 3_000_000, "command": "pull a"},
         "b": {"files": 2, "present": 1, "bytes": 5_000_000, "command": "pull b"},
     }
-    monkeypatch.setattr(weights, "weights_list", lambda: rows)
+    monkeypatch.setattr(manager, "weights_list", lambda: rows)
     there, partly = checks.weights()
     assert (there.state, there.fix) == ("ok", "")
     assert (partly.state, partly.fix) == ("note", "pull b") and "1 of 2" in partly.en and "5 MB" in partly.en
@@ -141,26 +139,26 @@ class TestMuseTalk:
 
     @pytest.mark.parametrize("lacking", ["note", "missing"])
     def test_packages_that_are_not_installed_are_named(self, lacking: State, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(musechecks, "PACKAGES", ("json", "no_such_package"))
-        found = musechecks.packages(lacking)
+        monkeypatch.setattr(musetalk, "PACKAGES", ("json", "no_such_package"))
+        found = musetalk.packages(lacking)
         assert (found.state, found.fix) == (lacking, "make musetalk")
         assert "no_such_package" in found.en and "no_such_package" in found.zh and "json" not in found.en
 
     def test_without_a_gpu_it_says_how_slow_it_would_be(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(os, "cpu_count", lambda: 2)
-        found = musechecks.device(MUSETALK, [], "2.13.0+cpu")
+        found = musetalk.device(MUSETALK, [], "2.13.0+cpu")
         assert found.state == "note" and "0.3 pictures a second on 2 cores" in found.en and "0.3" in found.zh
         assert "--model lite" in found.en and "--musetalk_weights small" in found.fix
-        assert musechecks.device(Settings(model="musetalk", device="cpu"), [H200], "2.13.0").state == "note"
+        assert musetalk.device(Settings(model="musetalk", device="cpu"), [H200], "2.13.0").state == "note"
 
     def test_small_weights_need_no_gpu(self) -> None:
-        assert musechecks.device(Settings(model="musetalk", musetalk_weights="small"), [], "2.13.0+cpu").state == "ok"
+        assert musetalk.device(Settings(model="musetalk", musetalk_weights="small"), [], "2.13.0+cpu").state == "ok"
 
     def test_a_gpu_is_named_with_its_memory(self) -> None:
-        found = musechecks.device(MUSETALK, [Card("little", 2000, 2000), H200], "2.13.0+cu130")
+        found = musetalk.device(MUSETALK, [Card("little", 2000, 2000), H200], "2.13.0+cu130")
         assert (found.state, found.en) == ("ok", "NVIDIA H200, 143 of 144 GB free")
-        assert "without CUDA" in musechecks.device(MUSETALK, [H200], "2.13.0+cpu").en
-        small = musechecks.device(MUSETALK, [Card("GTX", 4096, 3000)], "2.13.0")
+        assert "without CUDA" in musetalk.device(MUSETALK, [H200], "2.13.0+cpu").en
+        small = musetalk.device(MUSETALK, [Card("GTX", 4096, 3000)], "2.13.0")
         assert small.state == "note" and "--batch_size" in small.fix
 
     def test_cards_are_read_from_nvidias_tool(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,53 +172,53 @@ class TestMuseTalk:
         ):
             tool.write_text(f"#!/bin/sh\n{text}\n")
             tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
-            assert musechecks.cards() == cards
+            assert musetalk.cards() == cards
 
     def test_weights_that_are_missing_are_named_with_their_command(self, tmp_path: Path) -> None:
         manifest = self.manifest()
         self.put(tmp_path, "sd-vae/v.bin")
-        found = musechecks.weights(MUSETALK, manifest, tmp_path, "missing")
+        found = musetalk.weights(MUSETALK, manifest, tmp_path, "missing")
         assert (found.state, found.fix) == ("missing", "python app.py weights pull musetalk")
         assert "musetalkV15/unet.pth, whisper/ggml.bin" in found.en and "sd-vae" not in found.en
         assert "parser" not in found.en, "it can be done without"
         self.put(tmp_path, "musetalkV15/unet.pth", "whisper/torch.bin")
-        assert musechecks.weights(MUSETALK, manifest, tmp_path, "missing").state == "ok"
+        assert musetalk.weights(MUSETALK, manifest, tmp_path, "missing").state == "ok"
         (tmp_path / "musetalkV15/unet.pth").write_bytes(b"1")
-        found = musechecks.weights(MUSETALK, manifest, tmp_path, "missing")
+        found = musetalk.weights(MUSETALK, manifest, tmp_path, "missing")
         assert "another size" in found.en and "unet.pth" in found.en and "大小" in found.zh
 
     def test_weights_of_ones_own_are_looked_for_where_they_are(self, tmp_path: Path) -> None:
         own = Settings(model="musetalk", musetalk_weights=str(tmp_path / "own"))
-        assert musechecks.weights(own, self.manifest(), tmp_path, "missing").state == "missing"
+        assert musetalk.weights(own, self.manifest(), tmp_path, "missing").state == "missing"
         (tmp_path / "own").mkdir()
-        assert musechecks.weights(own, self.manifest(), tmp_path, "missing").state == "ok"
+        assert musetalk.weights(own, self.manifest(), tmp_path, "missing").state == "ok"
 
     def test_the_decoder_that_was_chosen_must_be_there(self, tmp_path: Path) -> None:
         manifest = self.manifest()
         self.put(tmp_path, "sd-vae/v.bin")
-        found = musechecks.decoders(MUSETALK, manifest, tmp_path, "missing")
+        found = musetalk.decoders(MUSETALK, manifest, tmp_path, "missing")
         assert found.state == "ok" and found.en.startswith("there: sd-vae; ") and "landmarks" in found.en
         tiny = Settings(model="musetalk", musetalk_decoder="tiny")
-        assert musechecks.decoders(tiny, manifest, tmp_path, "missing").fix == "python app.py weights pull taesd"
+        assert musetalk.decoders(tiny, manifest, tmp_path, "missing").fix == "python app.py weights pull taesd"
         self.put(tmp_path, "taesd/t.bin", "parser.pth")
-        found = musechecks.decoders(tiny, manifest, tmp_path, "missing")
+        found = musetalk.decoders(tiny, manifest, tmp_path, "missing")
         assert found.state == "ok" and "sd-vae, tiny" in found.en and "face parser" in found.en
 
     def test_what_it_lacks_matters_only_where_it_was_chosen(self, tmp_path: Path) -> None:
-        findings = list(musechecks.musetalk(Settings(), tmp_path))
+        findings = list(musetalk.musetalk(Settings(), tmp_path))
         assert len(findings) == 4 and all(found.state != "missing" for found in findings)
-        states = [found.state for found in musechecks.musetalk(MUSETALK, tmp_path)]
+        states = [found.state for found in musetalk.musetalk(MUSETALK, tmp_path)]
         assert states[2:] == ["missing", "missing"]
         assert all(found.en and found.zh for found in findings)
 
     def test_the_groups_it_names_are_in_the_manifest(self) -> None:
         groups = {weight.group for weight in read_manifest().weights}
-        assert groups >= musechecks.COVERED
+        assert groups >= musetalk.COVERED
 
     def test_looking_loads_no_torch(self) -> None:
         code = (
-            "import sys, musechecks, config; list(musechecks.musetalk(config.Settings()));"
+            "import sys, config; from doctor import musetalk; list(musetalk.musetalk(config.Settings()));"
             " assert not {'torch', 'diffusers'} & set(sys.modules)"
         )
-        root = Path(musechecks.__file__).parent
+        root = Path(musetalk.__file__).parent
         subprocess.run([sys.executable, "-c", code], cwd=root, check=True, timeout=60)

@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 from config import Settings
 from server.application import ENDPOINTS
 from server.openapi import document
-from session import Wish
+from sessions.session import Wish
 from tests.fakes.app import SDP, make_stage
 
 EXAMPLES = 40

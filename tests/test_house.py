@@ -9,8 +9,8 @@ import pytest
 from avatar import list_avatars
 from config import ConfigError, Settings
 from errors import NotFound
-from facehouse import AVATARS, FaceHouse
-from session import Wish
+from house.face import AVATARS, FaceHouse
+from sessions.session import Wish
 
 
 async def refusal(error: type[Exception], words: str, **settings: object) -> None:

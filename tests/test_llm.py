@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import llm
+from chat.tools import Arguments, Tool, Toolbox
 from errors import EngineError
 from llm import Conversation, Heard, LanguageModel, Thinking
 from media import Event
 from tests.fakes.app import connect, serving, until
 from tests.fakes.llm import FakeLlm, Step, delta, talking, tool_call
-from tools import Arguments, Tool, Toolbox
 
 DONE = b"data: [DONE]\n\n"
 HELLO = [{"role": "user", "content": "hello"}]

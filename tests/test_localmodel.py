@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-import localmodel
+from chat import localmodel
+from chat.localmodel import LocalModel, default_threads, why_not
+from chat.prompts import DROPPED_AT_ONCE, PROMPT_TOKENS_MAX, WISHES, fitting, in_its_language, tokens_in
 from errors import EngineError
 from llm import Message
-from localmodel import LocalModel, default_threads, why_not
-from prompts import DROPPED_AT_ONCE, PROMPT_TOKENS_MAX, WISHES, fitting, in_its_language, tokens_in
 from tests.fakes.app import until
 
 FAKE = Path(__file__).parent / "fakes" / "localmodel.py"

@@ -19,13 +19,13 @@ from config import Settings  # noqa: E402
 from engines.base import LipRequest  # noqa: E402
 from engines.musetalk.place import Places  # noqa: E402
 from errors import NotFound, Unavailable, Unprocessable  # noqa: E402
-from facehouse import AVATARS, FaceHouse  # noqa: E402
-from lips import make_lips  # noqa: E402
-from manifest import MODELS  # noqa: E402
+from house.face import AVATARS, FaceHouse  # noqa: E402
+from house.lips import make_lips  # noqa: E402
 from media import SAMPLES_PER_FRAME  # noqa: E402
 from musereal import MuseEngine  # noqa: E402
-from session import Wish  # noqa: E402
+from sessions.session import Wish  # noqa: E402
 from tests.musetalk_networks import networks, write  # noqa: E402
+from weights.manifest import MODELS  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     not any((MODELS / "whisper").glob("*")), reason="whisper is not pulled: python app.py weights pull whisper"
@@ -140,7 +140,7 @@ def test_missing_weights_are_named_with_the_command_that_brings_them(tmp_path: P
 
 
 def test_missing_packages_are_named_with_the_command_that_brings_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lips.MUSETALK_PACKAGES", ("torch", "nothing_of_this_name"))
+    monkeypatch.setattr("house.lips.MUSETALK_PACKAGES", ("torch", "nothing_of_this_name"))
     with pytest.raises(Unavailable, match="needs nothing_of_this_name: run `make musetalk`"):
         make_lips(Settings(model="musetalk")).engine()
 

@@ -23,9 +23,9 @@ from engines.musetalk.features import ROWS_BEFORE, TOLERANCE, Hearing, distinct_
 from engines.musetalk.ggml import HYPERPARAMETERS, MAGIC  # noqa: E402
 from engines.musetalk.whisper import TINY, Size, SpeechEncoder, hugging_face_name, load_encoder  # noqa: E402
 from errors import NotFound, Unprocessable, VisageError  # noqa: E402
-from manifest import MODELS  # noqa: E402
 from media import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, SpeechFrame  # noqa: E402
 from museasr import MIN_LEFT_FRAMES, MuseASR  # noqa: E402
+from weights.manifest import MODELS  # noqa: E402
 
 Pcm = NDArray[np.float32]
 Tensors = dict[str, Any]

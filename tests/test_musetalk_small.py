@@ -18,13 +18,13 @@ from safetensors import safe_open  # noqa: E402
 from avatar import Avatar  # noqa: E402
 from engines.musetalk import checkpoint  # noqa: E402
 from engines.musetalk.whisper import GGML_FILES, HUGGING_FACE_FILES, OPENAI_FILES, PULL  # noqa: E402
-from manifest import MODELS  # noqa: E402
 from media import SAMPLES_PER_UNIT  # noqa: E402
 from training.ears.phones import gestures  # noqa: E402
 from training.ears.voices import Phone  # noqa: E402
 from training.musetalk.aperture import ApertureReader, correlation, lag_frames, wanted_aperture  # noqa: E402
 from training.musetalk.clip import Clip, clip_of  # noqa: E402
 from training.musetalk.speaker import Speaker, moved  # noqa: E402
+from weights.manifest import MODELS  # noqa: E402
 
 SMALL = checkpoint.SMALL
 MIRA = Path(__file__).parents[1] / "data/avatars/mira"

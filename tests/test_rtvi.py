@@ -24,8 +24,8 @@ from server.endpoint import Services
 from server.metrics import Metrics
 from server.narrator import Narrator
 from server.rtvi import COMMANDS_MAX, Rtvi
-from session import Built, Wish
-from sessions import SessionManager
+from sessions.manager import SessionManager
+from sessions.session import Built, Wish
 from tests.fakes.app import SDP, Stage, connect, serving, until
 from tests.fakes.llm import FakeLlm, talking
 from tests.fakes.real import FakeReal

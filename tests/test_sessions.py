@@ -12,8 +12,8 @@ import pytest
 from errors import Busy, NotFound, Unavailable, Unprocessable
 from llm import Conversation
 from media import Pcm
-from session import CHATS_MAX, RECORDINGS_MAX, Built, Session, Wish
-from sessions import HANDSHAKES_MAX, SessionManager, new_id
+from sessions.manager import HANDSHAKES_MAX, SessionManager, new_id
+from sessions.session import CHATS_MAX, RECORDINGS_MAX, Built, Session, Wish
 from tests.fakes.app import SDP, FakePeer, FakeReal, until
 
 

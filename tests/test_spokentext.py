@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spokentext import HELD_MAX, SpokenText, speakable, spoken
+from text.spoken import HELD_MAX, SpokenText, speakable, spoken
 
 PARTS = [
     "hello ", "Hello, ", "world. ", "你好", "，", "。", "！", "\n", "\n\n", " ", "3.14", "5", "x", "# ",

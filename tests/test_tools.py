@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tools import ANSWER_CHARACTERS_MAX, CALLS_MAX, Arguments, Calls, Tool, Toolbox, ToolError
-from toolsamples import best, clock, entries_of, faq
+from chat.tools import ANSWER_CHARACTERS_MAX, CALLS_MAX, Arguments, Calls, Tool, Toolbox, ToolError
+from chat.toolsamples import best, clock, entries_of, faq
 
 NOW = datetime.datetime(2026, 11, 20, 19, 30, tzinfo=datetime.UTC)
 

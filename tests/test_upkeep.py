@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from upkeep import LAG_MEMORY_S, Upkeep, _Worst
+from house.upkeep import LAG_MEMORY_S, Upkeep, _Worst
 
 
 async def test_a_blocked_loop_is_noticed() -> None:
@@ -26,7 +26,7 @@ async def test_a_blocked_loop_is_noticed() -> None:
 
 async def test_waiting_for_a_core_is_lag_but_no_holding(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the kernel tells it: the thread was ready for all the time that was lost."""
-    monkeypatch.setattr("upkeep._starved_s", time.monotonic)
+    monkeypatch.setattr("house.upkeep._starved_s", time.monotonic)
     upkeep = Upkeep(lambda: 0)
     try:
         await asyncio.sleep(0.06)
@@ -40,7 +40,7 @@ async def test_waiting_for_a_core_is_lag_but_no_holding(monkeypatch: pytest.Monk
 
 def test_the_worst_of_the_last_seconds_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("upkeep.time.monotonic", lambda: now)
+    monkeypatch.setattr("house.upkeep.time.monotonic", lambda: now)
     worst = _Worst()
     for value in (0.1, 0.3, 0.2):
         worst.note(value)

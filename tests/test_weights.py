@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-import weights
 from errors import BadRequest, Unavailable
-from fetch import Package, download, unpack
-from manifest import Manifest, Part, Weight, read_manifest
-from weights import state_of, weights_list, weights_pull, weights_verify
+from weights import manager
+from weights.fetch import Package, download, unpack
+from weights.manager import state_of, weights_list, weights_pull, weights_verify
+from weights.manifest import Manifest, Part, Weight, read_manifest
 
 CONTENT = bytes(range(256)) * 400
 
@@ -325,9 +325,9 @@ def test_too_little_room_is_said_before_anything_is_loaded(server: Server, tmp_p
 
 
 def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert weights.main(["list"]) == 0
+    assert manager.main(["list"]) == 0
     assert "kokoro" in capsys.readouterr().out
-    assert weights.main(["pull", "nothing"]) == 1
+    assert manager.main(["pull", "nothing"]) == 1
     assert "'nothing' is not in the manifest" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        weights.main(["throw"])
+        manager.main(["throw"])

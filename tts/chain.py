@@ -10,8 +10,8 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any
 
-from clauses import spoken_s
 from errors import EngineError
+from text.clauses import spoken_s
 from tts.base import Sound, SpeechEngine, Voice, Word
 from tts.shaping import Levels
 
@@ -129,7 +129,7 @@ class Chain:
         """Speak a clause; where an engine fails the next says the rest of it.
 
         Args:
-            clause: the text, as `clauses.cut` gives it.
+            clause: the text, as `text.clauses.cut` gives it.
             language: BCP 47 primary tag.
             chosen: the voice wanted; it speaks if it knows the language and its engine works.
             speed: 1 is the voice's own pace; for engines that can.

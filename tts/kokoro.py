@@ -16,9 +16,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from clauses import spoken_s
 from errors import EngineError
 from media import Pcm
+from text.clauses import spoken_s
 from tts.base import Sound, Voice, Word
 from tts.kokoronet import MAX_PHONEMES, SAMPLE_RATE_HZ, STYLE_SIZE, KokoroNetwork
 from tts.phonemes import PUNCTUATION, TONES, Spelling, chunks

@@ -7,7 +7,7 @@ import math
 import re
 from itertools import pairwise
 
-from clauses import script_of, spoken_s
+from text.clauses import script_of, spoken_s
 
 TONES = "↓→↗↘"
 GROWTH = 1.4

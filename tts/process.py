@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from errors import VisageError
+from house.upkeep import limit_arenas, settle_heap
 from tts import messages
 from tts.base import Sound, SpeechEngine
-from upkeep import limit_arenas, settle_heap
 
 if TYPE_CHECKING:
     from asr.base import RecognitionEngine

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import hibari.g2p
 
-from clauses import script_of
+from text.clauses import script_of
 from tts.phonemes import LONG_NUMBER, Spelling, readable
 
 with warnings.catch_warnings():

@@ -26,8 +26,8 @@ from media import Event, Pcm
 from server.application import make_app
 from server.endpoint import AvatarCard, Services
 from server.metrics import Metrics
-from session import Built, Wish
-from sessions import SessionManager
+from sessions.manager import SessionManager
+from sessions.session import Built, Wish
 from tts.base import Voice
 
 SDP = (

@@ -10,10 +10,10 @@ import torch
 from avatar import Avatar
 from engines.musetalk.features import Hearing
 from engines.musetalk.model import MuseModel
-from manifest import MODELS
 from media import SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, SpeechFrame
 from museasr import MuseASR
 from training.musetalk.pictures import Floats, Pictures, Teacher
+from weights.manifest import MODELS
 
 BATCH = 16
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from errors import BadRequest
-from fetch import Package
+from weights.fetch import Package
 
-MODELS = Path(__file__).resolve().parent / "models"
+MODELS = Path(__file__).resolve().parent.parent / "models"
 MANIFEST = MODELS / "manifest.toml"
 SHA256_DIGITS = 64
 

@@ -9,7 +9,7 @@ from config import Settings
 from engines.testcard import TestcardReal
 from errors import NotFound
 from server.endpoint import AvatarCard
-from session import Built, Wish
+from sessions.session import Built, Wish
 from tts.base import Voice
 from webrtc import PeerSession, RtcOptions
 

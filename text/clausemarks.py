@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from letters import script_of
+from text.letters import script_of
 
 WIDE_SENTENCE = "。！？｡…\n"
 WIDE_CLAUSE = "，、；："

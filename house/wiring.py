@@ -8,27 +8,27 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import localmodel
-from avatartasks import AvatarTasks
+from avatarbuild.tasks import AvatarTasks
+from chat import localmodel
+from chat.conversation import SYSTEM_PROMPT, Conversation
+from chat.localmodel import LocalModel
+from chat.persona import persona
+from chat.tools import Toolbox
+from chat.toolsamples import clock, faq
 from config import ConfigError, Settings
-from conversation import SYSTEM_PROMPT, Conversation
-from house import House, TestcardHouse
-from listenhouse import ListeningHouse
+from house.base import House, TestcardHouse
+from house.listening import ListeningHouse
+from house.upkeep import Upkeep, settle_heap
 from llm import LanguageModel
-from localmodel import LocalModel
-from persona import persona
 from server import rtvi
 from server.answers import ModelAnswers
 from server.endpoint import Services
 from server.metrics import Metrics
 from server.notify import Notifier
-from session import Session
-from sessions import SessionManager
-from tools import Toolbox
-from toolsamples import clock, faq
-from upkeep import Upkeep, settle_heap
+from sessions.manager import SessionManager
+from sessions.session import Session
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent
 WEB = HERE / "web" / "dist"
 AVATARS = HERE / "data" / "avatars"
 RECORDINGS = HERE / "data" / "record"
@@ -40,7 +40,7 @@ def make_house(settings: Settings) -> House:
     """What all sessions of `settings.model` share."""
     if settings.model == "testcard":
         return TestcardHouse(settings)
-    from facehouse import FaceHouse  # its engines take a second to import, which the test card need not wait for
+    from house.face import FaceHouse  # its engines take a second to import, which the test card need not wait for
 
     return FaceHouse(settings)
 

@@ -6,7 +6,7 @@ import dataclasses
 import re
 from typing import Literal
 
-from spokenwords import COMMANDS, SILENT_COMMANDS
+from text.words import COMMANDS, SILENT_COMMANDS
 
 GROUP_CHARACTERS_MAX = 200
 RUN_MAX = 64

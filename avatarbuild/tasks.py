@@ -34,7 +34,7 @@ STAGES = {"decode": (0, 30), "track": (30, 60), "preview": (60, 65), "write": (6
 """Where in 0..100 % each stage of a build begins and ends."""
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled"]
-APP = Path(__file__).resolve().parent / "app.py"
+APP = Path(__file__).resolve().parent.parent / "app.py"
 
 
 @dataclasses.dataclass(slots=True)

@@ -24,12 +24,12 @@ from typing import Any
 
 import aiohttp
 
-from conversation import Message
+from chat.conversation import Message
+from chat.prompts import fitting, in_its_language
+from chat.tools import Toolbox
 from errors import EngineError, Unavailable, VisageError
 from llm import LINE_BYTES_MAX, LanguageModel
-from manifest import MODELS
-from prompts import fitting, in_its_language
-from tools import Toolbox
+from weights.manifest import MODELS
 
 NAME = "qwen2.5-1.5b"
 WEIGHTS = MODELS / "qwen" / "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"

@@ -33,7 +33,7 @@ class Conversation:
 
     Args:
         system_prompt: how she talks; empty: `SYSTEM_PROMPT`.
-        persona: who she is (`persona.persona`); it follows the system prompt.
+        persona: who she is (`chat.persona.persona`); it follows the system prompt.
     """
 
     def __init__(self, system_prompt: str = "", persona: str = "") -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from conversation import Message
-from letters import language_of, script_of
+from chat.conversation import Message
+from text.letters import language_of, script_of
 
 PROMPT_TOKENS_MAX = 3000
 DROPPED_AT_ONCE = 8

@@ -1,6 +1,6 @@
 """Text as a language model writes it, made into what a person would say, while it is still being written.
 
-    texts -> Thinking -> SpokenText -> clauses.ClauseCutter
+    texts -> Thinking -> SpokenText -> text.clauses.ClauseCutter
 
 Headings, lists, tables, emphasis, links, code and HTML lose their marks; blocks of code are named, not read; addresses
 become "example dot com", formulas words, emoji nothing. Only what is spoken changes: whoever shows the reply shows what
@@ -14,11 +14,11 @@ import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 
-from spokenformulas import Place, Said
-from spokenout import ENDED, Speech
-from spokensigns import SIGNS, TARGET_CHARACTERS_MAX
-from spokenwords import CODE, EMAIL, FILE, SCHEME, SITE, WORDS, site, spelled
-from thinking import Thinking
+from text.formulas import Place, Said
+from text.output import ENDED, Speech
+from text.signs import SIGNS, TARGET_CHARACTERS_MAX
+from text.thinking import Thinking
+from text.words import CODE, EMAIL, FILE, SCHEME, SITE, WORDS, site, spelled
 
 HELD_MAX = TARGET_CHARACTERS_MAX + 100
 RUN_MAX = 512

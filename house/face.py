@@ -13,24 +13,24 @@ from typing import Any
 
 from actions import Action, load_actions
 from avatar import Avatar, AvatarInfo, avatar_directory, list_avatars
-from clauses import Pace
 from config import ConfigError, Settings
 from engines.base import LipEngine
 from engines.scheduler import Scheduler
 from errors import BadRequest, Conflict, Unavailable
-from house import rtc_options
-from lips import Lips, make_lips
+from house.base import rtc_options
+from house.lips import Lips, make_lips
 from listening.settings import MODES
 from media import FPS
 from server.endpoint import AvatarCard
-from session import Built, Wish
+from sessions.session import Built, Wish
+from text.clauses import Pace
 from tts.base import Voice
 from ttsreal import BaseTTS, Chain, build_chain
 from webrtc import PeerSession
 
 log = logging.getLogger(__name__)
 
-AVATARS = Path(__file__).parent / "data" / "avatars"
+AVATARS = Path(__file__).parent.parent / "data" / "avatars"
 
 
 @dataclasses.dataclass(slots=True)

@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from config import Settings
-from findings import Finding, State
-from manifest import MODELS, Manifest, Weight, read_manifest
+from doctor.findings import Finding, State
 from media import FPS
-from weights import state_of
+from weights.manager import state_of
+from weights.manifest import MODELS, Manifest, Weight, read_manifest
 
 PACKAGES = ("torch", "diffusers", "safetensors", "whisper")
 INSTALL = "make musetalk"
@@ -34,7 +34,7 @@ GROUPS = {"v15": "musetalk", "v1": "musetalk-v1"}
 """`--musetalk_weights` -> group of the manifest."""
 COVERED = frozenset({*GROUPS.values(), "sd-vae", "whisper", "face-parser", "taesd"})
 """Groups of the manifest that the findings here speak of."""
-SMALL = Path(__file__).parent / "engines" / "musetalk" / "small" / "unet.safetensors"
+SMALL = Path(__file__).parent.parent / "engines" / "musetalk" / "small" / "unet.safetensors"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

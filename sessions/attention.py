@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from dialogue import Dialogue
 from errors import Conflict
 from listening.echo import EchoGuard
 from listening.frames import MicFrame
 from listening.listener import Listener
 from listening.microphone import Microphone
 from media import SPEECH_FRAMES_PER_S
-from session import ButtonAction
+from sessions.dialogue import Dialogue
+from sessions.session import ButtonAction
 
 JUDGED_FRAMES = SPEECH_FRAMES_PER_S  # 1 s of the microphone as it came, by which echoes are told
 

@@ -29,9 +29,9 @@ from avatar import AvatarInfo, list_avatars
 from avatarbuild.workspace import delete_avatar
 from engines.musetalk.box import PRESETS, Blending
 from errors import BadRequest, VisageError
-from manifest import MODELS
+from weights.manifest import MODELS
 
-AVATARS = Path(__file__).resolve().parent / "data" / "avatars"
+AVATARS = Path(__file__).resolve().parent.parent / "data" / "avatars"
 DONE, FAILED = 0, 1
 CANCELLED_STATUS = 499
 """As nginx logs a request whose client went away."""
@@ -177,7 +177,7 @@ def _blending(given: argparse.Namespace) -> Blending:
 
 def _import(given: argparse.Namespace, show: _Show) -> AvatarInfo:
     from avatarbuild.build import BuildOptions, Progress
-    from avatarlegacy import take_over
+    from avatarbuild.legacy import take_over
 
     def report(progress: Progress) -> None:
         show.progress(progress.stage, progress.done, progress.total, progress.note)

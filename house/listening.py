@@ -10,9 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from asr.build import build_recognisers
-from attention import Attention, RecentSound
 from config import ConfigError, Settings
-from dialogue import Answers, Dialogue
 from errors import BadRequest, VisageError
 from listening.echo import EchoGuard
 from listening.listener import Listener, ListenerEvents
@@ -21,7 +19,9 @@ from listening.models import ListeningModels
 from listening.settings import MODES, ListeningSettings
 from media import Event
 from server.funasrclient import Ears
-from session import Session
+from sessions.attention import Attention, RecentSound
+from sessions.dialogue import Answers, Dialogue
+from sessions.session import Session
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 The first piece ends at the first mark behind a few words, so that sound starts soon. After it a piece is a sentence, or
 up to three clauses of one, about 2.5 s of speech (40 characters of English): enough for a natural melody, short enough
 to be ready in time. None is longer than 100 characters. Nothing is cut inside a number, an address or an abbreviation
-(`clausemarks`). What cannot be spoken (emoji, control characters, tags) is dropped. Every decision rests on the text up
+(`clausemarks.py`). What cannot be spoken (emoji, control characters, tags) is dropped. Every decision rests on the text up
 to it and a bounded look ahead, so a text fed in pieces gives the same clauses as the text fed whole.
 """
 
@@ -14,8 +14,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from clausemarks import CLOSERS, NARROW_SENTENCE, OPENERS, WIDE_SENTENCE, Marks, leans
-from letters import CJK_CHARACTER_S, DIGIT_S, LETTER_S, character_s, language_of, script_of, spoken_s
+from text.clausemarks import CLOSERS, NARROW_SENTENCE, OPENERS, WIDE_SENTENCE, Marks, leans
+from text.letters import CJK_CHARACTER_S, DIGIT_S, LETTER_S, character_s, language_of, script_of, spoken_s
 
 __all__ = ["CJK_CHARACTER_S", "DIGIT_S", "LETTER_S", "ClauseCutter", "Pace", "cut", "ends_sentence", "language_of"]
 __all__ += ["script_of", "spoken_s"]

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tools import Arguments, Tool, ToolError
+from chat.tools import Arguments, Tool, ToolError
 
 FAQ_BYTES_MAX = 1 << 20
 FAQ_ANSWERS = 3

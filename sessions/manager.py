@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from errors import Busy, NotFound, Unavailable
 from llm import Conversation
-from session import Build, Session, Wish
+from sessions.session import Build, Session, Wish
 
 log = logging.getLogger(__name__)
 

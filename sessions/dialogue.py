@@ -23,7 +23,7 @@ from listening.settings import ListeningSettings
 from listening.utterance import Utterance
 from listening.words import may_be_noise, only_listening, word_count
 from media import Event
-from session import Real, Session
+from sessions.session import Real, Session
 
 if TYPE_CHECKING:
     from asr.base import Transcript

@@ -12,12 +12,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import musechecks
 from config import Settings
+from doctor import musetalk
+from doctor.findings import Finding
 from errors import VisageError
-from findings import Finding
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent.parent
 PYTHON = (3, 11)
 NODE_MAJOR = 20
 PACKAGES = ("aiohttp", "aiortc", "av", "cv2", "numpy", "onnxruntime", "pydantic", "soxr")
@@ -91,7 +91,7 @@ def avatars(settings: Settings) -> Finding:
 def lips(settings: Settings) -> Iterator[Finding]:
     """The lip engine: can it be loaded; and for others what MuseTalk would need."""
     if settings.model == "musetalk":
-        yield from musechecks.musetalk(settings)
+        yield from musetalk.musetalk(settings)
         return
     name = f"Lips ({settings.model})"
     try:
@@ -105,15 +105,15 @@ def lips(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             name, "missing", f"cannot be loaded: {error}", f"无法加载：{error}", "git checkout -- engines data"
         )
-    yield from musechecks.musetalk(settings)
+    yield from musetalk.musetalk(settings)
 
 
 def weights() -> Iterator[Finding]:
     """The files of the manifest, group by group; whether an engine can do without is the engine's finding.
 
-    MuseTalk's are told of by `musechecks`.
+    MuseTalk's are told of by `doctor.musetalk`.
     """
-    from weights import weights_list
+    from weights.manager import weights_list
 
     try:
         groups = weights_list()
@@ -121,7 +121,7 @@ def weights() -> Iterator[Finding]:
         yield Finding("Weights", "missing", str(error), str(error), "git checkout -- models/manifest.toml")
         return
     for group, facts in groups.items():
-        if group in musechecks.COVERED:
+        if group in musetalk.COVERED:
             continue
         name, size = f"Weights ({group})", f"{int(str(facts['bytes'])) / 1e6:.0f} MB"
         en, zh = (
@@ -136,7 +136,7 @@ def weights() -> Iterator[Finding]:
 
 def speech(settings: Settings) -> Iterator[Finding]:
     """The engines of the speech chain; one that works is enough."""
-    from facehouse import ChainSettings
+    from house.face import ChainSettings
     from ttsreal import build_chain
 
     try:

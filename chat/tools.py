@@ -1,6 +1,6 @@
 """Tools that a language model may call: described as JSON schemas, run with a time limit, errors told to the model.
 
-    toolbox = Toolbox([clock(), faq(Path("data/faq.md"))])      (toolsamples.py)
+    toolbox = Toolbox([clock(), faq(Path("data/faq.md"))])      (chat/toolsamples.py)
     LanguageModel(base_url, model, tools=toolbox)
 
 A tool is any coroutine from checked arguments to a text. What it raises, and its lateness, becomes the answer that the

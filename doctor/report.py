@@ -8,10 +8,10 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 
-import checks
 import configload
 from config import Settings
-from findings import Finding, State
+from doctor import checks
+from doctor.findings import Finding, State
 
 MARKS: dict[State, str] = {"ok": "✓", "note": "·", "missing": "✗"}
 

@@ -10,8 +10,8 @@ import html
 import re
 from collections.abc import Callable
 
-from spokenformulas import Place, Said, backslash, caret
-from spokenwords import WORDS
+from text.formulas import Place, Said, backslash, caret
+from text.words import WORDS
 
 TARGET_CHARACTERS_MAX = 1000
 _COUNTED = "年月日号点时分秒章节页楼层元块岁℃℉°%％"

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from errors import Unavailable, VisageError
-from fetch import archive_of, download, sha256_of, unpack
-from manifest import MODELS, Manifest, Part, Weight, read_manifest
+from weights.fetch import archive_of, download, sha256_of, unpack
+from weights.manifest import MODELS, Manifest, Part, Weight, read_manifest
 
 PARTIAL = ".partial"
 """Directory under `models/` of downloads that have not ended; the next pull goes on with them."""

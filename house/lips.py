@@ -13,8 +13,8 @@ from config import Settings
 from engines.base import LipEngine
 from engines.scheduler import Scheduler
 from errors import Unavailable
-from manifest import MODELS
 from ttsreal import BaseTTS
+from weights.manifest import MODELS
 
 MUSETALK_PACKAGES = ("torch", "diffusers", "whisper")
 """What only `make musetalk` installs."""

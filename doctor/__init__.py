@@ -1,0 +1,1 @@
+"""What this machine can do, and which command adds what is missing."""

@@ -1,0 +1,1 @@
+"""What all sessions share, put together from the settings."""

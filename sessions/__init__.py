@@ -1,0 +1,1 @@
+"""Who is connected, and whose turn it is."""
