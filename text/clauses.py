@@ -3,8 +3,8 @@
 The first piece ends at the first mark behind a few words, so that sound starts soon. After it a piece is a sentence, or
 up to three clauses of one, about 2.5 s of speech (40 characters of English): enough for a natural melody, short enough
 to be ready in time. None is longer than 100 characters. Nothing is cut inside a number, an address or an abbreviation
-(`clausemarks.py`). What cannot be spoken (emoji, control characters, tags) is dropped. Every decision rests on the text up
-to it and a bounded look ahead, so a text fed in pieces gives the same clauses as the text fed whole.
+(`clausemarks.py`). What cannot be spoken (emoji, control characters, tags) is dropped. Every decision rests on the text
+up to it and a bounded look ahead, so a text fed in pieces gives the same clauses as the text fed whole.
 """
 
 from __future__ import annotations
