@@ -1,0 +1,1 @@
+"""Who speaks: a recording in, a vector out that is near for the same person and far for another."""
