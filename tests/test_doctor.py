@@ -220,5 +220,5 @@ class TestMuseTalk:
             "import sys, config; from doctor import musetalk; list(musetalk.musetalk(config.Settings()));"
             " assert not {'torch', 'diffusers'} & set(sys.modules)"
         )
-        root = Path(musetalk.__file__).parent
+        root = Path(musetalk.__file__).parent.parent
         subprocess.run([sys.executable, "-c", code], cwd=root, check=True, timeout=60)
