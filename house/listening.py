@@ -18,7 +18,7 @@ from listening.microphone import Microphone
 from listening.models import ListeningModels
 from listening.settings import MODES, ListeningSettings
 from media import Event
-from server.funasrclient import Ears
+from server.ears import Ears
 from sessions.attention import Attention, RecentSound
 from sessions.dialogue import Answers, Dialogue
 from sessions.session import Session

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from avatarbuild.tasks import AvatarTasks
     from llm import LanguageModel
-    from server.funasrclient import Ears
+    from server.ears import Ears
     from server.metrics import Metrics
     from sessions.manager import SessionManager
 

@@ -26,8 +26,9 @@ from aiohttp import web
 from errors import BadRequest, Busy, Unavailable, Unprocessable, VisageError
 from media import Pcm
 from server.audiofile import decode, inspect
+from server.ears import Ears
 from server.endpoint import Call, Endpoint, Nothing
-from server.funasrclient import Client, Ears
+from server.funasrclient import Client
 
 CLIENTS_MAX = 16  # at once; each may keep a recogniser busy
 MESSAGE_BYTES_MAX = 1 << 20

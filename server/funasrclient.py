@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -14,7 +13,6 @@ import numpy as np
 import soxr
 from pydantic import Field
 
-from asr.base import Recogniser
 from asr.pieces import pieces
 from errors import BadRequest, TooLarge, VisageError
 from listening.listener import Listener, ListenerEvents
@@ -23,6 +21,7 @@ from listening.sources import PcmSource
 from listening.utterance import Utterance
 from media import SAMPLE_RATE_HZ, Pcm
 from server.audiofile import RATE_MAX_HZ, RATE_MIN_HZ
+from server.ears import Ears
 from server.endpoint import Fields
 from server.increments import Increments, joined
 from server.reading import understood
@@ -37,19 +36,6 @@ PIECE_S = 28.0  # Whisper hears 30 s at once
 FINISH_TIMEOUT_S = 15.0  # the listener's own recogniser timeout is shorter
 CONTAINERS = (b"RIFF", b"ID3", b"OggS", b"fLaC", b"\x1aE\xdf\xa3")
 """How files begin that are no bare samples, whatever `wav_format` says."""
-
-
-@dataclasses.dataclass(slots=True)
-class Ears:
-    """What clients are heard with."""
-
-    recogniser: Recogniser
-    listener: Callable[[ListenerEvents, str | None], Awaitable[Listener]]
-    """`listener(events, language)`: a client's own, to be closed by whoever asked."""
-    why_not: Callable[[], str | None] = lambda: None
-    """None when clients can be heard, else one sentence with what would make it so."""
-    clients: int = 0
-    """Being heard at this moment."""
 
 
 class Configuration(Fields):

@@ -23,8 +23,9 @@ from errors import EngineError
 from listening.listener import Listener, ListenerEvents
 from listening.settings import ListeningSettings
 from listening.turns import TurnDetector
+from server.ears import Ears
 from server.endpoint import Services
-from server.funasrclient import Client, Ears
+from server.funasrclient import Client
 from server.increments import Increments, joined
 from tests.fakes.app import Stage, serving, until
 from tests.fakes.listening import LoudnessVad, ScriptedRecogniser
