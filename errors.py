@@ -67,7 +67,11 @@ class EngineError(VisageError):
 
     status = 503
 
-    def __init__(self, engine: str, message: str, *, retryable: bool = True) -> None:
+    def __init__(
+        self, engine: str, message: str, *, retryable: bool = True, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(f"{engine}: {message}")
         self.engine = engine
         self.retryable = retryable
+        self.retry_after_s = retry_after_s
+        """When it may be asked again; 0 where only this request was at fault, None where nothing is known."""

@@ -31,6 +31,8 @@ class Word:
     text: str
     start_s: float
     end_s: float
+    estimated: bool = False
+    """Told from the text's length, by nobody who knows."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,10 +43,24 @@ class Sound:
     """Mono float32 at `SpeechEngine.sample_rate_hz`, any length."""
     words: tuple[Word, ...] = ()
     """Words that begin within this piece, when the engine knows them."""
+    rate_hz: int | None = None
+    """Where it is not `SpeechEngine.sample_rate_hz`; the same in all pieces of a clause."""
 
 
 class SpeechEngine(Protocol):
-    """One instance serves all sessions; its methods are called on the event loop and never block it."""
+    """One instance serves all sessions; its methods are called on the event loop and never block it.
+
+    What an engine may have beyond this, all of it looked up by `tts.traits`:
+        takes_speed, takes_hurry, takes_ref_text: `speak` takes `speed` (1 is the voice's own pace), `hurry` (someone
+            waits for the first sound) and `ref_text` (what is said in the recording that the voice imitates).
+        tells_words: False where no `Sound` has words, which are then estimated.
+        at_once: clauses of one session that it may be asked for at the same time; 1 by default.
+        patience_s: how long its first sound may take where no other engine could speak.
+        variant: what its sound depends on beside voice and text (a model, an address), for the cache.
+        warm_up(): load what the first clause needs.
+        find_voice(name): a voice that `voices` does not list.
+        lack(): what `why_not` says in both languages, and what helps (`tts.wire.engine.Lack`).
+    """
 
     name: str
     sample_rate_hz: int

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import dataclasses
+import importlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 from errors import BadRequest
 from tts import messages
 from tts.base import SpeechEngine
-from tts.chain import Chain
+from tts.cache import SoundCache
+from tts.chain import FIRST_SOUND_TIMEOUT_S, Chain
 from tts.remote import RemoteEngine, SpeechProcess
+from tts.wire.options import Common, checked
 
 DEFAULT_CHAIN = "edge,hibari,kokoro,espeak"
 _ENGINES = {
@@ -21,7 +28,32 @@ _APART = {"hibari": "voices", "kokoro": "voices", "espeak": "last resort"}
 """Which process an engine works in: what it loads would hold the event loop for up to a quarter of a second. The last
 resort is not in the process of those whose end it must speak for, and starts when it is asked; `edge` only waits for
 the network."""
-_ALIASES = {"edgetts": "edge", "edge-tts": "edge", "espeak-ng": "espeak"}
+_SERVERS = {
+    "azure": "tts.azure:AzureVoice",
+    "cosyvoice": "tts.cosyvoice:CosyVoice",
+    "cosyvoice-grpc": "tts.cosyvoice:CosyVoiceGrpc",
+    "doubao": "tts.doubao:DoubaoVoice",
+    "fish-speech": "tts.fishspeech:FishVoice",
+    "gpt-sovits": "tts.gptsovits:SovitsVoice",
+    "indextts2": "tts.indextts2:IndexVoice",
+    "omnitts": "tts.openai:OmniVoice",
+    "openai": "tts.openai:OpenAiVoice",
+    "qwen": "tts.qwen:QwenVoice",
+    "spark-tts": "tts.sparktts:SparkVoice",
+    "stepfun": "tts.stepfun:StepFunVoice",
+    "stepfun-ws": "tts.stepfun:StepFunSocket",
+    "tencent": "tts.tencent:TencentVoice",
+    "xtts": "tts.xtts:XttsVoice",
+}
+"""Engines that speak to a server, each a `ServerEngine`."""
+_HOSTED = ("azure", "doubao", "qwen", "stepfun", "stepfun-ws", "tencent")
+"""Of these those whose server is the vendor's: `tts_server` is not meant for them."""
+_PLUGIN = "livekit:"
+_ALIASES = {
+    "edgetts": "edge", "edge-tts": "edge", "espeak-ng": "espeak", "fishtts": "fish-speech", "fish": "fish-speech",
+    "azuretts": "azure", "qwentts": "qwen", "gptsovits": "gpt-sovits", "sovits": "gpt-sovits", "sparktts": "spark-tts",
+}  # fmt: skip
+"""LiveTalking's names among them."""
 
 
 class ChainSettings(Protocol):
@@ -30,26 +62,99 @@ class ChainSettings(Protocol):
     tts: str
     """Engine names by preference, separated by commas."""
     REF_FILE: str | None
-    """Id of the default voice."""
+    """The default voice, as the first engine understands it: an id, a name, or a recording to imitate."""
 
 
-def build_chain(settings: ChainSettings) -> Chain:
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """What of the configuration only engines with a server need, and what is beside the chain."""
+
+    ref_text: str = ""
+    server: str = ""
+    """The address for the one engine that has none in `options`."""
+    options: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """By engine."""
+    mode: str = "balanced"
+    first_sound_s: float = FIRST_SOUND_TIMEOUT_S
+    cache_mb: int = 0
+    cache_dir: Path = Path("data/speech_cache")
+    keys: Mapping[str, str] | None = None
+    """The environment; None: the process's own."""
+
+
+def known_engines() -> tuple[str, ...]:
+    """Every name that can be built, but for plugins: those are `livekit:NAME`."""
+    return (*_ENGINES, *_SERVERS)
+
+
+def canonical(name: str) -> str:
+    """The name of an engine that is called so."""
+    folded = name.strip().lower()
+    return _ALIASES.get(folded, folded)
+
+
+def build_chain(settings: ChainSettings, servers: ServerSettings | None = None) -> Chain:
     """The engines that `settings.tts` names, in its order; an engine's file is imported only when it is named.
 
     Needs no event loop, and starts nothing before the first `warm_up` or clause.
 
     Raises:
-        BadRequest: an unknown engine, or none.
+        BadRequest: an unknown engine, or none; an option that is unknown or cannot be used.
     """
+    told = servers or ServerSettings()
+    names = list(dict.fromkeys(map(canonical, settings.tts.split(","))))
+    for name in names:
+        if name not in known_engines() and not name.startswith(_PLUGIN):
+            allowed = f"{', '.join(known_engines())} and livekit:PLUGIN"
+            raise BadRequest(f"--tts names {name!r}, but must name one or more of {allowed}")
+    processes = {name: SpeechProcess() for name in {*_APART.values(), "plugins"}}
+    speaks_as = _imitator(names, settings.REF_FILE)
     engines: list[SpeechEngine] = []
-    processes = {name: SpeechProcess() for name in set(_APART.values())}
-    for given in settings.tts.split(","):
-        name = given.strip().lower()
-        name = _ALIASES.get(name, name)
-        if name not in _ENGINES:
-            raise BadRequest(f"--tts names {given.strip()!r}, but must name one or more of {', '.join(_ENGINES)}")
-        if name not in (engine.name for engine in engines):
-            maker = _ENGINES[name]
+    for name in names:
+        ref_file = settings.REF_FILE or "" if name == speaks_as else ""
+        if name in _SERVERS:
+            engines.append(_server_engine(name, names, ref_file, told))
+        elif name.startswith(_PLUGIN):
+            options = {"plugin": name.removeprefix(_PLUGIN), "options": told.options.get(name, {})}
+            made = RemoteEngine(processes["plugins"], "tts.livekit:LiveKitEngine", {**options, "ref_file": ref_file})
+            engines.append(made)
+        else:
             apart = _APART.get(name)
+            maker = _ENGINES[name]
             engines.append(RemoteEngine(processes[apart], maker) if apart else messages.engine(maker, {}))
-    return Chain(engines, settings.REF_FILE or None)
+    kept = SoundCache(told.cache_dir, told.cache_mb << 20) if told.cache_mb else None
+    voice = _default_voice(engines, speaks_as, settings.REF_FILE)
+    return Chain(engines, voice, first_sound_s=told.first_sound_s, kept=kept)
+
+
+def _imitator(names: Sequence[str], ref_file: str | None) -> str | None:
+    """Whom REF_FILE is meant for: the first engine, where that is one with a server; else it names a voice."""
+    ours = bool(ref_file) and (names[0] in _SERVERS or names[0].startswith(_PLUGIN))
+    return names[0] if ours else None
+
+
+def _default_voice(engines: Sequence[SpeechEngine], speaks_as: str | None, ref_file: str | None) -> str | None:
+    if speaks_as is None:
+        return ref_file or None
+    voices = next(engine for engine in engines if engine.name == speaks_as).voices()
+    return voices[0].id if voices else None
+
+
+def _server_engine(name: str, names: Sequence[str], ref_file: str, told: ServerSettings) -> SpeechEngine:
+    module, _, attribute = _SERVERS[name].partition(":")
+    kind: Any = getattr(importlib.import_module(module), attribute)
+    given = dict(told.options.get(name, {}))
+    if "server" not in given and told.server and name not in _HOSTED:
+        waiting = [other for other in names if other in _SERVERS and other not in _HOSTED]
+        others = [other for other in waiting if other != name and "server" not in told.options.get(other, {})]
+        if others:
+            raise BadRequest(
+                f"tts_server is the address of one engine, but {name} and {others[0]} have none of their own: "
+                f'give tts_options, e.g. {{"{name}": {{"server": "http://..."}}}}'
+            )
+        given["server"] = told.server
+    if ref_file:
+        given = {"ref_file": ref_file, "ref_text": told.ref_text, **given}
+    keys = os.environ if told.keys is None else told.keys
+    made: SpeechEngine = kind(checked(kind.Options, name, given), Common(keys, told.mode))
+    return made

@@ -74,29 +74,31 @@ def sound_message(number: int, sound: Sound) -> bytes:
     """A piece of the answer to request `number`."""
     words = [(word.text, word.start_s, word.end_s) for word in sound.words]
     samples = np.ascontiguousarray(sound.pcm, SAMPLE).tobytes()
-    return pack({"id": number, "is": "sound", "words": words}, samples)
+    return pack({"id": number, "is": "sound", "words": words, "rate_hz": sound.rate_hz}, samples)
 
 
 def sound(facts: Facts, samples: bytes) -> Sound:
     """What `sound_message` was given; its samples cannot be written to."""
-    return Sound(np.frombuffer(samples, SAMPLE), tuple(Word(*word) for word in facts["words"]))
+    return Sound(np.frombuffer(samples, SAMPLE), tuple(Word(*word) for word in facts["words"]), facts["rate_hz"])
 
 
 def error_facts(error: Exception, name: str) -> Facts:
     """JSON-ready; what is none of this project's errors becomes an EngineError of engine `name`."""
     if isinstance(error, errors.EngineError):
         message = str(error).removeprefix(f"{error.engine}: ")
-        return {"type": "EngineError", "engine": error.engine, "message": message, "retryable": error.retryable}
+        how = {"retryable": error.retryable, "retry_after_s": error.retry_after_s}
+        return {"type": "EngineError", "engine": error.engine, "message": message, **how}
     if isinstance(error, errors.VisageError):
         return {"type": type(error).__name__, "message": str(error)}
     message = f"{type(error).__name__}: {error}"
-    return {"type": "EngineError", "engine": name, "message": message, "retryable": True}
+    return {"type": "EngineError", "engine": name, "message": message, "retryable": True, "retry_after_s": None}
 
 
 def error(facts: Facts) -> errors.VisageError:
     """The error that `error_facts` was given."""
     kind = getattr(errors, facts["type"], errors.VisageError)
     if kind is errors.EngineError:
-        return errors.EngineError(facts["engine"], facts["message"], retryable=facts["retryable"])
+        how = {name: facts[name] for name in ("retryable", "retry_after_s")}
+        return errors.EngineError(facts["engine"], facts["message"], **how)
     made: errors.VisageError = kind(facts["message"])
     return made

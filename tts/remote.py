@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from errors import EngineError, VisageError
-from tts import messages
+from tts import messages, traits
 from tts.base import Sound, Voice
 from tts.link import Answer, Link
 
@@ -154,8 +154,9 @@ class RemoteEngine:
         self._facts = {"maker": maker, "options": dict(options or {})}
         self.name = self._engine.name
         self.sample_rate_hz = self._engine.sample_rate_hz
-        self.takes_speed = bool(getattr(self._engine, "takes_speed", False))
-        self.takes_hurry = bool(getattr(self._engine, "takes_hurry", False))
+        for trait in traits.NAMES:
+            if hasattr(self._engine, trait):
+                setattr(self, trait, getattr(self._engine, trait))
         process.join(self.name)
 
     def voices(self) -> tuple[Voice, ...]:
