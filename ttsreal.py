@@ -1,6 +1,6 @@
 """`BaseTTS`: a session's voice. Text in, 20 ms speech frames out, as they are made.
 
-    text -> ClauseCutter -> Chain (tts/chain.py) -> ClauseShaper (tts/shaping.py) -> frames
+    text -> ClauseCutter -> Chain (tts/chain.py) -> VoicePart (tts/voicing.py) -> frames
 
 One task speaks ahead of the listener by at most one clause; closing the iterator ends it.
 """
@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
+import dataclasses
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 from typing import Any
 
-import numpy as np
-
 from errors import BadRequest, EngineError, NotFound
-from media import SAMPLE_RATE_HZ, Pcm, SpeechFrame
+from media import SpeechFrame
 from text.clauses import BALANCED, ClauseCutter, Pace, ends_sentence, language_of
-from tts.base import Voice, Word
+from tts.base import Voice
 from tts.build import build_chain
-from tts.chain import Chain, Piece
+from tts.chain import Chain
 from tts.framing import Begin, Clause, End, Framer, Part
-from tts.shaping import LEAD_MS, ClauseShaper, Levels
+from tts.shaping import LEAD_MS
+from tts.voicing import VoicePart
 
 __all__ = ["BaseTTS", "Chain", "build_chain"]
 
@@ -32,10 +32,17 @@ CLAUSES_AHEAD = 1
 SPEED_MIN, SPEED_MAX = 0.5, 2.0
 _FEED_CHARACTERS = 1000
 """Text is cut this much at a time, so that a very long one does not hold the event loop."""
-_EMPTY: Pcm = np.zeros(0, np.float32)
+_Items = asyncio.Queue[Begin | Part | End]
+"""What one clause becomes, up to its `End`."""
 
 
-_Item = Begin | Part | End | None
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Manner:
+    """How a text is spoken."""
+
+    voice: Voice | None
+    speed: float
+    ref_text: str
 
 
 class BaseTTS:
@@ -45,14 +52,16 @@ class BaseTTS:
         chain: the engines.
         voice: id of the voice to speak with; None leaves it to the chain.
         pace: how much is gathered before it is spoken.
+        ref_text: what is said in the recording that the voice imitates, for engines that do.
 
     Raises:
         NotFound: there is no voice of that name.
     """
 
-    def __init__(self, chain: Chain, voice: str | None = None, pace: Pace = BALANCED) -> None:
+    def __init__(self, chain: Chain, voice: str | None = None, pace: Pace = BALANCED, ref_text: str = "") -> None:
         self._chain = chain
         self._pace = pace
+        self._ref_text = ref_text
         self._voice = self._find(voice) if voice else None
 
     async def speak(
@@ -69,7 +78,7 @@ class BaseTTS:
             text: any text; nothing is yielded when nothing in it can be spoken.
             turn: put on every frame and event.
             voice: id of a voice for this text.
-            options: LiveTalking's `tts` object: `voice` (or a `ref_file` that names one), `speed` 0.5..2.
+            options: LiveTalking's `tts` object: `voice` (or a `ref_file` that names one), `ref_text`, `speed` 0.5..2.
 
         Yields:
             One or more 20 ms frames in order, exactly framed: only the last of a clause is padded. A clause that no
@@ -81,18 +90,22 @@ class BaseTTS:
             EngineError: at the end, when no engine could say one of the clauses.
         """
         chosen, speed = self.choose(voice, options or {})
-        items: asyncio.Queue[_Item] = asyncio.Queue()
+        manner = _Manner(chosen, speed, str((options or {}).get("ref_text") or self._ref_text))
+        clauses: asyncio.Queue[_Items | None] = asyncio.Queue()
         ahead = asyncio.Semaphore(1 + CLAUSES_AHEAD)
-        work = asyncio.create_task(self._work(text, chosen, speed, items, ahead), name="speech")
+        work = asyncio.create_task(self._work(text, manner, clauses, ahead), name="speech")
         framer = Framer(turn, text if isinstance(text, str) else None)
         failed: EngineError | None = None
         try:
-            while (item := await items.get()) is not None:
-                if isinstance(item, End):
-                    ahead.release()
-                    failed = failed or item.error
-                if frames := framer.take(item):
-                    yield frames
+            while (items := await clauses.get()) is not None:
+                item: Begin | Part | End | None = None
+                while not isinstance(item, End):
+                    item = await items.get()
+                    if isinstance(item, End):
+                        ahead.release()
+                        failed = failed or item.error
+                    if frames := framer.take(item):
+                        yield frames
             if frames := framer.end():
                 yield frames
             await work
@@ -130,87 +143,61 @@ class BaseTTS:
     async def _work(
         self,
         text: str | AsyncIterable[str],
-        chosen: Voice | None,
-        speed: float,
-        items: asyncio.Queue[_Item],
+        manner: _Manner,
+        clauses: asyncio.Queue[_Items | None],
         ahead: asyncio.Semaphore,
     ) -> None:
-        """Speak clause after clause into `items`, at most CLAUSES_AHEAD ahead of the listener; None ends them."""
-        try:
-            async with contextlib.aclosing(_clauses(text, self._pace)) as clauses:
-                hurry = True
-                async for clause in clauses:
-                    await ahead.acquire()
-                    await self._say(clause, chosen, speed, hurry, items)
-                    hurry = False
-        finally:
-            items.put_nowait(None)
+        """Speak the clauses, at most CLAUSES_AHEAD ahead of the listener; None ends them.
 
-    async def _say(
-        self, clause: Clause, chosen: Voice | None, speed: float, hurry: bool, items: asyncio.Queue[_Item]
-    ) -> None:
-        """One clause into `items`."""
+        The next one is asked for while this one is still being made where the engine takes more than one at once.
+        """
+        saying: set[asyncio.Task[None]] = set()
+        broken: Exception | None = None
+        try:
+            try:
+                async with contextlib.aclosing(_clauses(text, self._pace)) as cut:
+                    hurry = True
+                    async for clause in cut:
+                        await ahead.acquire()
+                        while len(saying) >= self._chain.at_once(clause.language, manner.voice):
+                            done, saying = await asyncio.wait(saying, return_when=asyncio.FIRST_COMPLETED)
+                            await asyncio.gather(*done)
+                        items: _Items = asyncio.Queue()
+                        clauses.put_nowait(items)
+                        saying.add(asyncio.create_task(self._say(clause, manner, hurry, items), name="clause"))
+                        hurry = False
+            except Exception as error:  # Whoever writes the text broke off: what was begun is said to its end.
+                broken = error
+            await asyncio.gather(*saying)
+            if broken is not None:
+                raise broken
+        finally:
+            for task in saying:
+                task.cancel()
+            await asyncio.gather(*saying, return_exceptions=True)
+            clauses.put_nowait(None)
+
+    async def _say(self, clause: Clause, manner: _Manner, hurry: bool, items: _Items) -> None:
+        """One clause into `items`; its `End` is there whatever happens."""
         pause_ms = 0 if clause.last else SENTENCE_PAUSE_MS if ends_sentence(clause.text) else CLAUSE_PAUSE_MS
         pause_ms = max(60, pause_ms - LEAD_MS)
-        voice = _VoicePart(self._chain.levels)
+        part = VoicePart(self._chain.levels, self._chain.paces, manner.speed)
+        end = End(clause)
         try:
-            spoken = self._chain.speak(clause.text, clause.language, chosen, speed, hurry)
+            spoken = self._chain.speak(clause.text, clause.language, manner.voice, manner.speed, hurry, manner.ref_text)
             async with contextlib.aclosing(spoken) as pieces:
                 async for piece in pieces:
-                    if voice.changes(piece):
-                        items.put_nowait(Part(voice.flush(0)))
+                    if part.changes(piece):
+                        items.put_nowait(part.flush(0))
                         items.put_nowait(Begin(clause, piece.text, piece.voice))
-                    for part in voice.take(piece):
-                        items.put_nowait(part)
+                    for shaped in part.take(piece):
+                        items.put_nowait(shaped)
                         await asyncio.sleep(0)
         except EngineError as error:
-            items.put_nowait(Part(voice.flush(pause_ms)))
-            items.put_nowait(End(clause, error))
-            return
-        items.put_nowait(Part(voice.flush(pause_ms)))
-        items.put_nowait(End(clause))
-
-
-class _VoicePart:
-    """The sound of a clause as one engine after the other speaks it."""
-
-    def __init__(self, levels: Levels) -> None:
-        self._levels = levels
-        self._voice: Voice | None = None
-        self._shaper: ClauseShaper | None = None
-        self._before_s = 0.0
-        self._samples = 0
-
-    def changes(self, piece: Piece) -> bool:
-        """Whether this piece is the first of an engine."""
-        return self._voice != piece.voice
-
-    def take(self, piece: Piece) -> Iterator[Part]:
-        """Shape a piece, at most a second at a time, so that a long one does not hold the event loop."""
-        if self._shaper is None or self._voice != piece.voice:
-            self._voice = piece.voice
-            self._shaper = ClauseShaper(piece.rate_hz, piece.voice.id, self._levels)
-            self._before_s = self._samples / SAMPLE_RATE_HZ
-        words = piece.sound.words
-        for at in range(0, piece.sound.pcm.size, piece.rate_hz):
-            pcm = self._shaper.feed(piece.sound.pcm[at : at + piece.rate_hz])
-            self._samples += pcm.size
-            shift_s = self._before_s - self._shaper.cut_s
-            yield Part(pcm, tuple(_moved(word, shift_s) for word in words))
-            words = ()
-
-    def flush(self, pause_ms: int) -> Pcm:
-        """End what the present engine said."""
-        if self._shaper is None:
-            return _EMPTY
-        pcm = self._shaper.flush(pause_ms)
-        self._samples += pcm.size
-        self._shaper = None
-        return pcm
-
-
-def _moved(word: Word, by_s: float) -> Word:
-    return Word(word.text, max(0.0, word.start_s + by_s), max(0.0, word.end_s + by_s))
+            end = End(clause, error)
+        finally:
+            items.put_nowait(part.flush(pause_ms))
+            items.put_nowait(end)
 
 
 async def _clauses(text: str | AsyncIterable[str], pace: Pace) -> AsyncGenerator[Clause, None]:

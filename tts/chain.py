@@ -17,6 +17,7 @@ from tts.base import Sound, SpeechEngine, Voice
 from tts.breaker import Breaker
 from tts.cache import SoundCache
 from tts.shaping import Levels
+from tts.wordtimes import Paces
 
 FIRST_SOUND_TIMEOUT_S = 3.0
 """While another engine could speak. The last one has its own patience."""
@@ -60,6 +61,7 @@ class Chain:
     ) -> None:
         self.engines = tuple(engines)
         self.levels = Levels()
+        self.paces = Paces()
         self._breakers = {engine.name: Breaker(now) for engine in engines}
         self._first_sound_s = first_sound_s
         self._kept = kept

@@ -46,6 +46,7 @@ class EspeakEngine:
     name = "espeak"
     sample_rate_hz = 22_050
     takes_speed = True
+    tells_words = False
 
     def __init__(self, program: str = "espeak-ng") -> None:
         self._asked = program

@@ -51,8 +51,10 @@ class FishVoice(ServerEngine):
         if self.options.model:
             self._headers["model"] = self.options.model
         self._files = Recordings(self.name, content)
-        self.references = self._named_references()
-        self.takes_ref_text = True
+        named = self._named_references()
+        self.references = {name: reference for name, reference in named.items() if _is_file(reference.file)}
+        self._ids = [reference.file for reference in named.values() if not _is_file(reference.file)]
+        self.takes_ref_text = bool(self.references)
 
     async def warm_up(self) -> None:
         """Ask the server which references it has."""
@@ -62,7 +64,7 @@ class FishVoice(ServerEngine):
             self.list_as([self.voice(name) for name in names or () if isinstance(name, str)])
 
     def _names(self) -> list[str]:
-        return [*self.references] or super()._names()
+        return [*self.references, *self._ids] or super()._names()
 
     async def say(self, asked: Asked) -> AsyncGenerator[Sound, None]:
         """The sound, block by block of the text."""
@@ -84,7 +86,10 @@ class FishVoice(ServerEngine):
         """The reference, by its id or as the recording itself; nothing for the model's own voice."""
         if asked.reference is None:
             return {} if asked.voice == self.default_voice else {"reference_id": asked.voice}
-        if not Path(asked.reference.file).suffix:
-            return {"reference_id": asked.reference.file}
         recording = base64.b64encode(await self._files.get(asked.reference.file)).decode()
         return {"references": [{"audio": recording, "text": asked.reference.text}]}
+
+
+def _is_file(name: str) -> bool:
+    """Whether this is a recording; ids have no suffix."""
+    return bool(Path(name).suffix)

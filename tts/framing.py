@@ -79,7 +79,10 @@ class Framer:
             self._pcm = np.concatenate((self._pcm, item.pcm))
             self._received += item.pcm.size
             for word in item.words:
-                data = {"text": word.text, "start_s": round(word.start_s, 3), "end_s": round(word.end_s, 3)}
+                data: dict[str, Any] = {"text": word.text}
+                data |= {"start_s": round(word.start_s, 3), "end_s": round(word.end_s, 3)}
+                if word.estimated:
+                    data["estimated"] = True
                 self._due.append((int(word.start_s * SAMPLE_RATE_HZ), self._event("word", data)))
             # One frame stays behind to be the clause's last.
             return self._frames((self._pcm.size - 1) // SAMPLES_PER_FRAME)

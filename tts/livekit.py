@@ -6,7 +6,6 @@ works in the speech process: importing it takes more than a second.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import inspect
@@ -117,10 +116,13 @@ class LiveKitEngine:
                 stream.end_input()
             else:
                 stream = made.synthesize(clause, conn_options=once)
-            async with contextlib.aclosing(stream):
+            try:
                 async for audio in stream:
                     told = audio.frame.userdata.get(USERDATA_TIMED_TRANSCRIPT) or ()
                     yield Sound(_samples(audio.frame), _words(told), audio.frame.sample_rate)
+            finally:
+                await stream.aclose()
+                await _hang_up(made)
         except APIError as error:
             raise self._refusal(error) from error
 
@@ -170,6 +172,15 @@ class LiveKitEngine:
         if status in (400, 401, 403, 404, 413, 422, 429):
             return by_status(self.name, "its server", status, said, key_hint="its key in the environment")
         return EngineError(self.name, said or type(error).__name__)
+
+
+async def _hang_up(made: Any) -> None:
+    """Close the connections that a plugin gave up: livekit-agents 1.8 keeps them, and what comes on them, until it is
+    asked for the next clause.
+    """
+    drain = getattr(getattr(made, "_pool", None), "_drain_to_close", None)
+    if drain is not None:
+        await drain()
 
 
 def _samples(frame: Any) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -50,7 +50,7 @@ def _message(facts: Any) -> str:
     if not isinstance(facts, dict):
         return ""
     own = [str(facts[name]) for name in ("Code", "code") if isinstance(facts.get(name), str | int)]
-    for name in ("message", "Message", "msg", "Exception", "error", "detail", "Error", "Response", "details"):
+    for name in ("Exception", "message", "Message", "msg", "error", "detail", "Error", "Response", "details"):
         if name in facts and (found := _message(facts[name])):
             return " ".join([found, *(f"({code})" for code in own)])
     return ""

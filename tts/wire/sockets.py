@@ -99,6 +99,7 @@ class SocketVoice:
         self._ready = ready
         self._ahead = ahead
         self._spares: list[tuple[Line, float]] = []
+        self._preparing: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextlib.asynccontextmanager
@@ -112,8 +113,8 @@ class SocketVoice:
             EngineError: the server cannot be reached, refuses, or breaks off.
         """
         line = self._spare(suits) or await self._open()
-        if self._ahead:
-            self._later(self._prepare())
+        if self._ahead and not self._spares and (self._preparing is None or self._preparing.done()):
+            self._preparing = asyncio.create_task(self._prepare(), name=f"{self.engine} spare")
         try:
             with self._http.named(self.url):
                 yield line
@@ -126,6 +127,9 @@ class SocketVoice:
 
     async def aclose(self) -> None:
         """Close all that are open."""
+        if self._preparing is not None:
+            self._preparing.cancel()
+            await asyncio.gather(self._preparing, return_exceptions=True)
         for line, _ in self._spares:
             self._later(line.close())
         self._spares.clear()
@@ -163,8 +167,6 @@ class SocketVoice:
 
     async def _prepare(self) -> None:
         """Have a spare; that it cannot be had is told by the clause that needs one."""
-        if self._spares:
-            return
         with contextlib.suppress(EngineError):
             self._keep(await self._open())
 
