@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, argv: list[str]) -> int:
+    configload.export_keys()
     if command == "doctor":
         from doctor import report
 

@@ -6,10 +6,12 @@ import ipaddress
 import re
 from typing import Annotated, Any, Literal
 
+import yaml  # type: ignore[import-untyped]
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from errors import VisageError
+from tts import names as tts
 
 MODELS = ("lite", "musetalk", "testcard")
 """Values of `--model` this build can run."""
@@ -19,15 +21,12 @@ ENGINE_DEFAULTS: dict[str, dict[str, int]] = {
     "testcard": {"batch_size": 1, "context_left": 0, "context_middle": 2, "context_right": 0},
 }
 """By model: the settings that stay empty until an engine is chosen, and are then what it works best with."""
-SPEECH_ENGINES = ("edge", "hibari", "kokoro", "espeak")
-"""Values allowed in the `--tts` chain."""
-ENGINE_SYNONYMS = {"edgetts": "edge", "espeak-ng": "espeak"}
-
-
 LLM_TOOLS = ("clock", "faq")
 """Values allowed in `--llm_tools`."""
 SECRETS = ("api_key", "llm_api_key", "asr_api_key", "turn")
 """Settings never shown; `public` says only whether they are set."""
+HIDDEN = (*SECRETS, "tts_options", "tts_server")
+"""Settings whose refused values are not repeated: someone may have written a key into them."""
 
 
 class ConfigError(VisageError):
@@ -44,6 +43,20 @@ def _split(value: object) -> object:
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+def _mapping(value: object) -> object:
+    """`"{a: {b: 1}}"`, YAML or JSON, -> `{"a": {"b": 1}}`; mappings pass through."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return yaml.safe_load(value) or {}
+    except yaml.YAMLError as error:
+        raise ValueError("must be written as YAML or JSON, e.g. {engine: {option: value}}") from error
+
+
+Options = Annotated[dict[str, dict[str, Any]], BeforeValidator(_mapping)]
+_SECRET_OPTION = re.compile(r"(^|_)(api_?key|key|secret|token|password)$", re.IGNORECASE)
 
 
 def setting(default: Any, en: str, zh: str, *flags: str, **limits: Any) -> Any:
@@ -90,22 +103,60 @@ class Settings(BaseSettings):
     )
     tts: Words = setting(
         ("hibari", "kokoro", "espeak"),
-        "Speech engines, comma separated; one that fails hands the sentence to the next",
-        "语音引擎链，逗号分隔；前一个失败则由下一个说",
+        f"Speech engines, comma separated; one that fails hands the sentence to the next: {', '.join(tts.ENGINES)}, "
+        f"{tts.PLUGIN}NAME for a plugin of LiveKit Agents",
+        f"语音引擎链，逗号分隔；前一个失败则由下一个说：{'、'.join(tts.ENGINES)}，"
+        f"或 {tts.PLUGIN}名称（LiveKit Agents 的插件）",
     )
     ref_file: str = setting(
         "",
-        "Voice: an id of GET /api/voices; empty: chosen by language",
-        "音色：GET /api/voices 中的 id；留空按语言选择",
+        "Voice: an id of GET /api/voices, or what the first engine of --tts takes: a name, or a recording to imitate; "
+        "empty: chosen by language",
+        "音色：GET /api/voices 中的 id，或 --tts 首个引擎所接受的音色名、待模仿的录音；留空按语言选择",
         "--REF_FILE",
     )
     ref_text: str = setting(
         "",
-        "Transcript of the reference recording, for engines that clone",
-        "参考录音的文字，供克隆引擎使用",
+        "What is said in that recording",
+        "该录音的文字内容",
         "--REF_TEXT",
     )
-    tts_server: str = setting("", "Address of an external speech server", "外部语音合成服务地址", "--TTS_SERVER")
+    tts_server: str = setting(
+        "",
+        "Address of the speech server behind the engine that --tts names; empty: this machine, at the port it has by "
+        "default",
+        "--tts 所选引擎的语音服务地址；留空为本机及其默认端口",
+        "--TTS_SERVER",
+    )
+    tts_options: Options = setting(
+        {},
+        'More about engines with a server, e.g. {openai: {server: "http://127.0.0.1:8880", model: kokoro}, cosyvoice: '
+        "{version: 3}} (docs/speech-engines.md); keys come from the environment only",
+        '各语音服务引擎的选项，如 {openai: {server: "http://127.0.0.1:8880", model: kokoro}, cosyvoice: {version: 3}}'
+        "（见 docs/speech-engines.zh.md）；密钥只从环境变量读取",
+    )
+    tts_timeout_s: float = setting(
+        3,
+        "How long an engine may take to its first sound before the next one speaks, seconds",
+        "语音引擎发出首个声音的时限，秒；超时则由下一个引擎说",
+        gt=0,
+        le=60,
+    )
+    tts_cache_mb: int = setting(
+        0,
+        "Keep spoken clauses on disk, at most so many MiB, and say them again from there; 0: do not",
+        "在磁盘上缓存说过的句子，上限 MiB；0 为不缓存",
+        ge=0,
+        le=100_000,
+    )
+    split_clauses: int = setting(
+        0,
+        "Clauses spoken as one, after the first; 0: as the performance mode says",
+        "首句之后，多少个分句合为一次合成；0 按性能模式",
+        ge=0,
+        le=10,
+    )
+    split_characters: int = setting(100, "Most characters spoken as one", "一次合成的最大字符数", ge=30, le=200)
     batch_size: int = setting(
         None,
         "Pictures drawn at once over all sessions; empty: lite 4 (its most), musetalk 16",
@@ -308,13 +359,31 @@ class Settings(BaseSettings):
     @field_validator("tts")
     @classmethod
     def _known_engines(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        chain = tuple(ENGINE_SYNONYMS.get(name, name) for name in value)
+        allowed = f"choose among {', '.join(tts.ENGINES)}, {tts.PLUGIN}NAME"
+        chain = tuple(map(tts.canonical, value))
         for name in chain:
-            if name not in SPEECH_ENGINES:
-                raise ValueError(f"there is no speech engine {name!r}; choose among {', '.join(SPEECH_ENGINES)}")
+            if not tts.is_known(name):
+                raise ValueError(f"there is no speech engine {name!r}; {allowed}")
         if not chain:
-            raise ValueError(f"names no engine; choose among {', '.join(SPEECH_ENGINES)}")
+            raise ValueError(f"names no engine; {allowed}")
         return tuple(dict.fromkeys(chain))
+
+    @field_validator("tts_options")
+    @classmethod
+    def _options_of_engines(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, options in value.items():
+            if not tts.is_known(tts.canonical(name)) or tts.canonical(name) in tts.LOCAL:
+                raise ValueError(f"there is no engine {name!r} that takes options")
+            if secret := next(filter(_SECRET_OPTION.search, options), None):
+                raise ValueError(f"{name}.{secret} looks like a key: keys come from the environment, never from here")
+        return {tts.canonical(name): options for name, options in value.items()}
+
+    @field_validator("tts_server")
+    @classmethod
+    def _speech_address(cls, value: str) -> str:
+        if value and not re.fullmatch(r"(https?|wss?|grpcs?)://[^/\s@]+(/\S*)?", value):
+            raise ValueError("must be an address such as http://127.0.0.1:9880, without a name or password in it")
+        return value.rstrip("/")
 
     @field_validator("avatar_id")
     @classmethod
@@ -364,7 +433,7 @@ class Settings(BaseSettings):
             raise ValueError("must begin with ws:// or wss://")
         return value
 
-    @field_validator("llm_base_url", "tts_server", "asr_base_url")
+    @field_validator("llm_base_url", "asr_base_url")
     @classmethod
     def _web_address(cls, value: str) -> str:
         if value and not re.match(r"https?://[^/\s]+", value):

@@ -18,7 +18,7 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from config import SECRETS, ConfigError, Settings
+from config import HIDDEN, ConfigError, Settings
 
 ENV_PREFIX = "VISAGE_"
 
@@ -143,13 +143,22 @@ def load(argv: Sequence[str] = (), *, directory: Path | None = None) -> Settings
         raise ConfigError(_sentence(error, origins)) from error
 
 
+def export_keys(directory: Path | None = None) -> None:
+    """Put the vendors' keys of `.env` (DASHSCOPE_API_KEY, ...) into the environment, where their engines look; what is
+    set there already stays.
+    """
+    for name, value in dotenv_values((directory or Path.cwd()) / ".env").items():
+        if value and not name.startswith(ENV_PREFIX):
+            os.environ.setdefault(name, value)
+
+
 def _sentence(error: ValidationError, origins: Mapping[str, str]) -> str:
     first = error.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ")
     if not first["loc"]:
         return message
     name = str(first["loc"][0])
-    shown = "(hidden)" if name in SECRETS else repr(first["input"])
+    shown = "(hidden)" if name in HIDDEN else repr(first["input"])
     return f"{origins.get(name, 'default')}: {name} was {shown}: {message[0].lower()}{message[1:]}"
 
 

@@ -134,28 +134,6 @@ def weights() -> Iterator[Finding]:
             yield Finding(name, "note", en, zh, str(facts["command"]))
 
 
-def speech(settings: Settings) -> Iterator[Finding]:
-    """The engines of the speech chain; one that works is enough."""
-    from house.face import ChainSettings
-    from ttsreal import build_chain
-
-    try:
-        chain = build_chain(ChainSettings(",".join(settings.tts), None))
-    except (VisageError, ImportError, OSError) as error:
-        yield Finding("Speech", "missing", f"cannot be loaded: {error}", f"无法加载：{error}", "make weights")
-        return
-    useful = 0
-    for row in chain.describe():
-        reason = row["why_not"]
-        useful += reason is None
-        if reason is None:
-            yield Finding(f"Speech ({row['engine']})", "ok", f"{row['voices']} voices", f"{row['voices']} 个音色")
-        else:
-            yield Finding(f"Speech ({row['engine']})", "note", str(reason), str(reason), "make weights")
-    if not useful:
-        yield Finding("Speech", "missing", "no engine of --tts can speak", "--tts 中没有可用的语音引擎", "make weights")
-
-
 def chat(settings: Settings) -> Finding:
     """The language model."""
     if settings.llm_base_url:

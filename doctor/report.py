@@ -12,6 +12,7 @@ import configload
 from config import Settings
 from doctor import checks
 from doctor.findings import Finding, State
+from doctor.speech import speech
 
 MARKS: dict[State, str] = {"ok": "✓", "note": "·", "missing": "✗"}
 
@@ -64,7 +65,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield checks.avatars(settings)
     yield from checks.lips(settings)
     yield from checks.weights()
-    yield from checks.speech(settings)
+    yield from speech(settings)
     yield checks.chat(settings)
     yield checks.port(settings)
     yield checks.udp()

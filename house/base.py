@@ -37,6 +37,10 @@ class House(Protocol):
         """The voices that can be used now."""
         ...
 
+    def find_voice(self, name: str) -> Voice | None:
+        """The voice of that id or name, listed or not; None when there is none."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """Facts about the engines."""
         ...
@@ -99,6 +103,10 @@ class TestcardHouse:
     def voices(self) -> Sequence[Voice]:
         """The test card cannot speak."""
         return ()
+
+    def find_voice(self, name: str) -> Voice | None:
+        """It has none."""
+        return None
 
     def describe(self) -> dict[str, Any]:
         """Facts."""

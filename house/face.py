@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import logging
 import shutil
@@ -19,26 +18,17 @@ from engines.scheduler import Scheduler
 from errors import BadRequest, Conflict, Unavailable
 from house.base import rtc_options
 from house.lips import Lips, make_lips
-from listening.settings import MODES
+from house.voices import make_chain, make_pace, why_no_voice
 from media import FPS
 from server.endpoint import AvatarCard
 from sessions.session import Built, Wish
-from text.clauses import Pace
 from tts.base import Voice
-from ttsreal import BaseTTS, Chain, build_chain
+from ttsreal import BaseTTS
 from webrtc import PeerSession
 
 log = logging.getLogger(__name__)
 
 AVATARS = Path(__file__).parent.parent / "data" / "avatars"
-
-
-@dataclasses.dataclass(slots=True)
-class ChainSettings:
-    """What `build_chain` reads."""
-
-    tts: str
-    REF_FILE: str | None
 
 
 class FaceHouse:
@@ -48,7 +38,7 @@ class FaceHouse:
         self.settings = settings
         self._lips = lips or make_lips(settings)
         self._drawing: tuple[LipEngine, Scheduler] | None = None
-        self.chain: Chain = build_chain(ChainSettings(",".join(settings.tts), settings.ref_file or None))
+        self.chain = make_chain(settings)
         self._avatars: dict[str, Avatar] = {}
         self._actions: dict[str, dict[int, Action]] = {}
         """By avatar: the actions of `--customvideo_config`, loaded once and shared."""
@@ -56,8 +46,7 @@ class FaceHouse:
         self._loading = asyncio.Lock()
         self._warming: asyncio.Task[None] | None = None
         self._rtc = rtc_options(settings)
-        mode = MODES[settings.performance_mode]
-        self._pace = Pace(mode.first_clause_words, mode.first_clause_characters, mode.group_clauses)
+        self._pace = make_pace(settings)
 
     async def start(self) -> None:
         """Load what the first session needs, so that it need not wait.
@@ -82,7 +71,8 @@ class FaceHouse:
             await self.actions("", avatar)
         except (OSError, BadRequest) as error:
             raise ConfigError(f"customvideo_config {self.settings.customvideo_config}: {error}") from error
-        self._check_voice()
+        if reason := why_no_voice(self.settings, self.chain):
+            raise ConfigError(reason)
         # She can be seen and heard repeating recordings while her voices are loaded; the first sentence waits for them.
         self._warming = asyncio.create_task(self.chain.warm_up(), name="voices warm up")
 
@@ -120,14 +110,6 @@ class FaceHouse:
             raise Unavailable(f"the lip engine {self._lips.name} is not started")
         return self._drawing
 
-    def _check_voice(self) -> None:
-        """Refuse a default voice that no engine has; the network engine learns its voices later."""
-        name, voices = self.settings.ref_file, self.chain.voices()
-        if not name or self.chain.find_voice(name) is not None or "edge" in self.settings.tts:
-            return
-        some = ", ".join(voice.id for voice in voices[:5]) or "none: see python app.py doctor"
-        raise ConfigError(f"REF_FILE {name!r} is no voice of {', '.join(self.settings.tts)}; there are {some}")
-
     async def aclose(self) -> None:
         """End the engine's thread and free the voices."""
         if self._warming is not None:
@@ -142,6 +124,10 @@ class FaceHouse:
     def voices(self) -> Sequence[Voice]:
         """The voices that can be used now."""
         return self.chain.voices()
+
+    def find_voice(self, name: str) -> Voice | None:
+        """The voice of that id or name, listed or not."""
+        return self.chain.find_voice(name)
 
     def cards(self) -> list[AvatarCard]:
         """What clients are told of the avatars on disk that this engine can draw."""
@@ -220,7 +206,7 @@ class FaceHouse:
         """
         avatar = await self.avatar(wish.avatar)
         actions = await self.actions(wish.custom_config, avatar)
-        voice = BaseTTS(self.chain, wish.voice or None, self._pace)
+        voice = BaseTTS(self.chain, wish.voice or None, self._pace, wish.ref_text)
         self.scheduler.admit()
         real = self._lips.real(sessionid, avatar, self.scheduler, voice, actions)
         try:

@@ -105,6 +105,7 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
             decoders=decoders,
             avatars=house.cards,
             voices=house.voices,
+            find_voice=house.find_voice,
             record_dir=RECORDINGS,
             language_model=model,
             describe=lambda: {**house.describe(), "listening": listening.describe()},

@@ -44,6 +44,10 @@ class AvatarCard:
     poster: Path
 
 
+def _no_voice(name: str) -> Voice | None:
+    return None
+
+
 async def _no_avatar(avatar_id: str) -> None:
     raise NotFound(f"avatar {avatar_id!r} does not exist")
 
@@ -78,6 +82,8 @@ class Services:
     """With what clients of `/api/asr` are heard."""
     deaf: Callable[[], str | None] = lambda: "this server has no ears"
     """None when visitors' microphones are heard, else why not."""
+    find_voice: Callable[[str], Voice | None] = _no_voice
+    """A voice of that id or name which `voices` need not list."""
     remove_avatar: Callable[[str], Awaitable[None]] = _no_avatar
     """Deletes an avatar that no session shows."""
 

@@ -89,7 +89,8 @@ class RecordedRequest(Fields):
 
 
 def find_voice(services: Services, name: str) -> str | None:
-    """The id of the voice a client named by its id or by its name within its engine; None for an empty name.
+    """The id of the voice a client named: by its id, by its name within its engine, or by a name that an engine knows
+    without listing it; None for an empty name.
 
     Raises:
         NotFound: there is no such voice.
@@ -100,6 +101,8 @@ def find_voice(services: Services, name: str) -> str | None:
     for voice in voices:
         if name in (voice.id, voice.id.partition(":")[2]):
             return voice.id
+    if found := services.find_voice(name):
+        return found.id
     some = ", ".join(voice.id for voice in voices[:3]) or "none: see python app.py doctor"
     raise NotFound(f"voice {name!r} does not exist; GET /api/voices lists them ({some})")
 

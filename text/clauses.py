@@ -55,6 +55,8 @@ class Pace:
     """Least of a first clause: words of an alphabet, or characters of Chinese, or their shares of both."""
     group_clauses: int = 3
     """Most clauses that are spoken as one."""
+    characters: int = CHARACTERS_MAX
+    """Most characters that are, between words."""
 
 
 BALANCED = Pace()
@@ -207,7 +209,7 @@ class ClauseCutter:
     def _too_long(self, rank: int, end: int) -> list[str]:
         """Cut what grew too long: at a mark, between words, and only in the end anywhere."""
         max_s = CJK_MAX_S if self._cjk_seconds * 2 > self._seconds else MAX_S
-        most = FIRST_CHARACTERS_MAX if self._first else CHARACTERS_MAX
+        most = min(FIRST_CHARACTERS_MAX, self._pace.characters) if self._first else self._pace.characters
         if self._seconds > max_s or end > most:
             place = self._clause_end or self._word_end or self._space_end
             if place or not self._in_run(end) or self._seconds > MAX_S or end > RUN_CHARACTERS_MAX:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from errors import BadRequest
-from tts import messages
+from tts import messages, names
 from tts.base import SpeechEngine
 from tts.cache import SoundCache
 from tts.chain import FIRST_SOUND_TIMEOUT_S, Chain
@@ -46,14 +46,6 @@ _SERVERS = {
     "xtts": "tts.xtts:XttsVoice",
 }
 """Engines that speak to a server, each a `ServerEngine`."""
-_HOSTED = ("azure", "doubao", "qwen", "stepfun", "stepfun-ws", "tencent")
-"""Of these those whose server is the vendor's: `tts_server` is not meant for them."""
-_PLUGIN = "livekit:"
-_ALIASES = {
-    "edgetts": "edge", "edge-tts": "edge", "espeak-ng": "espeak", "fishtts": "fish-speech", "fish": "fish-speech",
-    "azuretts": "azure", "qwentts": "qwen", "gptsovits": "gpt-sovits", "sovits": "gpt-sovits", "sparktts": "spark-tts",
-}  # fmt: skip
-"""LiveTalking's names among them."""
 
 
 class ChainSettings(Protocol):
@@ -82,17 +74,6 @@ class ServerSettings:
     """The environment; None: the process's own."""
 
 
-def known_engines() -> tuple[str, ...]:
-    """Every name that can be built, but for plugins: those are `livekit:NAME`."""
-    return (*_ENGINES, *_SERVERS)
-
-
-def canonical(name: str) -> str:
-    """The name of an engine that is called so."""
-    folded = name.strip().lower()
-    return _ALIASES.get(folded, folded)
-
-
 def build_chain(settings: ChainSettings, servers: ServerSettings | None = None) -> Chain:
     """The engines that `settings.tts` names, in its order; an engine's file is imported only when it is named.
 
@@ -102,20 +83,20 @@ def build_chain(settings: ChainSettings, servers: ServerSettings | None = None) 
         BadRequest: an unknown engine, or none; an option that is unknown or cannot be used.
     """
     told = servers or ServerSettings()
-    names = list(dict.fromkeys(map(canonical, settings.tts.split(","))))
-    for name in names:
-        if name not in known_engines() and not name.startswith(_PLUGIN):
-            allowed = f"{', '.join(known_engines())} and livekit:PLUGIN"
+    named = list(dict.fromkeys(map(names.canonical, settings.tts.split(","))))
+    for name in named:
+        if not names.is_known(name):
+            allowed = f"{', '.join(names.ENGINES)} and {names.PLUGIN}NAME"
             raise BadRequest(f"--tts names {name!r}, but must name one or more of {allowed}")
     processes = {name: SpeechProcess() for name in {*_APART.values(), "plugins"}}
-    speaks_as = _imitator(names, settings.REF_FILE)
+    speaks_as = _imitator(named, settings.REF_FILE)
     engines: list[SpeechEngine] = []
-    for name in names:
+    for name in named:
         ref_file = settings.REF_FILE or "" if name == speaks_as else ""
         if name in _SERVERS:
-            engines.append(_server_engine(name, names, ref_file, told))
-        elif name.startswith(_PLUGIN):
-            options = {"plugin": name.removeprefix(_PLUGIN), "options": told.options.get(name, {})}
+            engines.append(_server_engine(name, named, ref_file, told))
+        elif name.startswith(names.PLUGIN):
+            options = {"plugin": name.removeprefix(names.PLUGIN), "options": told.options.get(name, {})}
             made = RemoteEngine(processes["plugins"], "tts.livekit:LiveKitEngine", {**options, "ref_file": ref_file})
             engines.append(made)
         else:
@@ -127,10 +108,10 @@ def build_chain(settings: ChainSettings, servers: ServerSettings | None = None) 
     return Chain(engines, voice, first_sound_s=told.first_sound_s, kept=kept)
 
 
-def _imitator(names: Sequence[str], ref_file: str | None) -> str | None:
+def _imitator(named: Sequence[str], ref_file: str | None) -> str | None:
     """Whom REF_FILE is meant for: the first engine, where that is one with a server; else it names a voice."""
-    ours = bool(ref_file) and (names[0] in _SERVERS or names[0].startswith(_PLUGIN))
-    return names[0] if ours else None
+    ours = bool(ref_file) and (named[0] in _SERVERS or named[0].startswith(names.PLUGIN))
+    return named[0] if ours else None
 
 
 def _default_voice(engines: Sequence[SpeechEngine], speaks_as: str | None, ref_file: str | None) -> str | None:
@@ -140,13 +121,13 @@ def _default_voice(engines: Sequence[SpeechEngine], speaks_as: str | None, ref_f
     return voices[0].id if voices else None
 
 
-def _server_engine(name: str, names: Sequence[str], ref_file: str, told: ServerSettings) -> SpeechEngine:
+def _server_engine(name: str, named: Sequence[str], ref_file: str, told: ServerSettings) -> SpeechEngine:
     module, _, attribute = _SERVERS[name].partition(":")
     kind: Any = getattr(importlib.import_module(module), attribute)
     given = dict(told.options.get(name, {}))
-    if "server" not in given and told.server and name not in _HOSTED:
-        waiting = [other for other in names if other in _SERVERS and other not in _HOSTED]
-        others = [other for other in waiting if other != name and "server" not in told.options.get(other, {})]
+    if "server" not in given and told.server and name in names.SELF_HOSTED:
+        mine = [other for other in named if other in names.SELF_HOSTED]
+        others = [other for other in mine if other != name and "server" not in told.options.get(other, {})]
         if others:
             raise BadRequest(
                 f"tts_server is the address of one engine, but {name} and {others[0]} have none of their own: "

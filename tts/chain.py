@@ -106,7 +106,9 @@ class Chain:
 
         async def one(engine: SpeechEngine) -> None:
             warm_up = traits.warm_up(engine)
-            if warm_up is None or engine.why_not():
+            if reason := engine.why_not():
+                log.warning("this speech engine cannot be used: %s", reason)
+            if warm_up is None or reason:
                 return
             try:
                 await warm_up()

@@ -79,7 +79,7 @@ class WordEstimate:
     def __init__(self, text: str, factor: float, begin_s: float) -> None:
         found = tokens(text)
         starts = [begin_s + factor * spoken_s(text[:at]) for _, at in found]
-        ends = [*starts[1:], begin_s + factor * spoken_s(text)]
+        ends = [*starts, begin_s + factor * spoken_s(text)][1:]
         self._left = deque(
             Word(word, start_s, end_s, estimated=True)
             for (word, _), start_s, end_s in zip(found, starts, ends, strict=True)

@@ -39,6 +39,9 @@ class FakeEngine:
     amplitude: float = 0.2
     tell_words: bool = False
     missing: str | None = None
+    retry_after_s: float | None = None
+    at_once: int = 1
+    tells_words: bool = True
 
     def __post_init__(self) -> None:
         self.asked: list[tuple[str, str, str, float]] = []
@@ -75,7 +78,7 @@ class FakeEngine:
 
     async def _misbehave(self, given: int) -> None:
         if given == self.fail_after:
-            raise EngineError(self.name, "scripted failure", retryable=self.retryable)
+            raise EngineError(self.name, "scripted failure", retryable=self.retryable, retry_after_s=self.retry_after_s)
         if given == self.stall_after:
             await asyncio.sleep(1e6)
 

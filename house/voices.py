@@ -1,0 +1,69 @@
+"""The voices that the configuration asks for: the chain of speech engines, and how much is spoken at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from config import ConfigError, Settings
+from errors import BadRequest
+from listening.settings import MODES
+from text.clauses import Pace
+from tts.build import ServerSettings, build_chain
+from tts.chain import Chain
+
+CACHE = Path(__file__).parent.parent / "data" / "speech_cache"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Named:
+    """What `build_chain` reads."""
+
+    tts: str
+    REF_FILE: str | None
+
+
+def make_chain(settings: Settings) -> Chain:
+    """The engines of `settings.tts`.
+
+    Raises:
+        ConfigError: one of `tts_options` is unknown or cannot be used.
+    """
+    servers = ServerSettings(
+        ref_text=settings.ref_text,
+        server=settings.tts_server,
+        options=settings.tts_options,
+        mode=settings.performance_mode,
+        first_sound_s=settings.tts_timeout_s,
+        cache_mb=settings.tts_cache_mb,
+        cache_dir=CACHE,
+    )
+    try:
+        return build_chain(_Named(",".join(settings.tts), settings.ref_file or None), servers)
+    except BadRequest as error:
+        raise ConfigError(str(error)) from error
+
+
+def make_pace(settings: Settings) -> Pace:
+    """How much is gathered before it is spoken."""
+    mode = MODES[settings.performance_mode]
+    return Pace(
+        mode.first_clause_words,
+        mode.first_clause_characters,
+        settings.split_clauses or mode.group_clauses,
+        settings.split_characters,
+    )
+
+
+def why_no_voice(settings: Settings, chain: Chain) -> str | None:
+    """None when the default voice can speak or may turn out to; else why `--REF_FILE` names nobody."""
+    name = settings.ref_file
+    if not name or chain.default_voice is not None:
+        return None
+    if "edge" in settings.tts:  # it learns its voices later
+        return None
+    first = chain.engines[0]
+    if reason := first.why_not():
+        return f"REF_FILE {name!r}: {reason}"
+    some = ", ".join(voice.id for voice in chain.voices()[:5]) or "none: see python app.py doctor"
+    return f"REF_FILE {name!r} is no voice of {', '.join(settings.tts)}; there are {some}"
