@@ -35,7 +35,8 @@ def heard(data: bytes, cuts: list[int], media_type: str = "", **options: Any) ->
 
 def encoded(form: str, codec: str, rate_hz: int = RATE_HZ) -> bytes:
     out = io.BytesIO()
-    with av.open(out, "w", format=form) as container:
+    paged = {"page_duration": "20000"} if form == "ogg" else {}
+    with av.open(out, "w", format=form, options=paged) as container:
         stream: Any = container.add_stream(codec, rate=rate_hz, layout="mono")
         frame = av.AudioFrame.from_ndarray((TONE[None] * 32767).astype(np.int16), format="s16", layout="mono")
         frame.sample_rate, frame.pts = RATE_HZ, 0
