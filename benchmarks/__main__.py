@@ -13,7 +13,20 @@ import aiohttp
 import psutil  # type: ignore[import-untyped]
 from playwright.async_api import Error as PlaywrightError
 
-from benchmarks import avatar_build, blend, conversation, engine, face, latency, load, machine, report, scheduler, sync
+from benchmarks import (
+    avatar_build,
+    blend,
+    conversation,
+    engine,
+    engines,
+    face,
+    latency,
+    load,
+    machine,
+    report,
+    scheduler,
+    sync,
+)
 from benchmarks.figures import Figure
 from benchmarks.scenario import Plan
 from benchmarks.server import ROOT, Launcher
@@ -31,6 +44,7 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[None, None, list[Figure]]]] = {
     "local": conversation.local,
     "sync": sync.sync,
     "engine": engine.engine,
+    "engines": engines.engines,
     "face": face.face,
     "blend": blend.blend,
     "scheduler": scheduler.scheduler,
