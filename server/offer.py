@@ -37,7 +37,8 @@ class OfferRequest(Fields):
     refaudio: Annotated[str, Optional] = Field(
         default="",
         max_length=NAME_CHARACTERS_MAX,
-        description="Voice of the session: id of GET /api/voices; empty: by language",
+        description="Voice of the session: id of GET /api/voices, or another name that its engine knows; empty: by "
+        "language",
     )
     reftext: Annotated[str, Optional] = Field(
         default="", max_length=2_000, description="Transcript of a reference recording"

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import configload
 from config import SECRETS, ConfigError, Settings
 from configload import example, load, parser
 
 
 @pytest.fixture(autouse=True)
 def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for key in list(os.environ):
         if key.startswith("VISAGE_"):
             monkeypatch.delenv(key)
@@ -173,3 +173,22 @@ def test_what_is_left_empty_suits_the_engine_and_what_is_given_stays() -> None:
     lite, muse = load(["--model", "lite"]), load(["--model", "musetalk", "-r", "10"])
     assert (lite.batch_size, lite.context_left, lite.context_middle, lite.context_right) == (4, 14, 2, 6)
     assert (muse.batch_size, muse.context_left, muse.context_middle, muse.context_right) == (16, 100, 8, 10)
+
+
+def test_vendors_keys_of_dotenv_reach_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOUBAO_TOKEN", "from outside")
+    monkeypatch.delenv("DASHSCOPE_API_KEY", raising=False)
+    text = "DASHSCOPE_API_KEY=sk-1\nDOUBAO_TOKEN=from file\nVISAGE_LISTENPORT=1\nEMPTY=\n"
+    (tmp_path / ".env").write_text(text)
+    configload.export_keys(tmp_path)
+    try:
+        assert os.environ["DASHSCOPE_API_KEY"] == "sk-1" and os.environ["DOUBAO_TOKEN"] == "from outside"
+        assert "VISAGE_LISTENPORT" not in os.environ and "EMPTY" not in os.environ
+    finally:
+        del os.environ["DASHSCOPE_API_KEY"]
+
+
+def test_a_key_in_the_wrong_place_is_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(["--tts_options", "{qwen: {api_key: sk-very-secret}}"], directory=tmp_path)
+    assert "sk-very-secret" not in str(caught.value) and "(hidden)" in str(caught.value)

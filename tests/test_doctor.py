@@ -17,6 +17,7 @@ from config import Settings
 from doctor import checks, musetalk, report
 from doctor.findings import Finding, State
 from doctor.musetalk import Card
+from doctor.speech import speech
 from weights.manifest import Manifest, Weight, read_manifest
 
 OK = Finding("One", "ok", "there", "有")
@@ -222,3 +223,25 @@ class TestMuseTalk:
         )
         root = Path(musetalk.__file__).parent.parent
         subprocess.run([sys.executable, "-c", code], cwd=root, check=True, timeout=60)
+
+
+def test_speech_engines_say_what_they_lack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_SPEECH_KEY", raising=False)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        at = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        options = {"openai": {"server": at}, "gpt-sovits": {"server": "http://127.0.0.1:9", "ref_file": "a.wav"}}
+        chain = ["openai", "gpt-sovits", "azure", "cosyvoice"]
+        there, gone, keyless, voiceless = speech(Settings.model_validate({"tts": chain, "tts_options": options}))
+    assert there.state == "ok" and at in there.en and at in there.zh
+    assert gone.state == "note" and "127.0.0.1:9" in gone.en and gone.fix
+    assert keyless.state == "note" and "AZURE_SPEECH_KEY" in keyless.zh and keyless.fix.startswith("export ")
+    assert voiceless.state == "note" and "--REF_FILE" in voiceless.fix
+
+
+def test_a_chain_in_which_nobody_can_speak_is_missing() -> None:
+    *_, last = speech(Settings.model_validate({"tts": ["cosyvoice"]}))
+    assert last.state == "missing" and "--REF_FILE" in last.fix
+    (broken,) = speech(Settings.model_validate({"tts": ["openai"], "tts_options": {"openai": {"no": 1}}}))
+    assert broken.state == "missing" and "tts_options.openai.no" in broken.en

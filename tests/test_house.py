@@ -57,3 +57,15 @@ async def test_a_session_of_the_real_rooms_is_built_and_freed() -> None:
         assert house.figures()["lip_failures_total"] == 0
     finally:
         await house.aclose()
+
+
+async def test_a_session_may_name_a_voice_that_is_not_listed() -> None:
+    options = {"gpt-sovits": {"ref_file": "anna.wav"}}
+    house = FaceHouse(Settings.model_validate({"tts": ["gpt-sovits", "espeak"], "tts_options": options}))
+    try:
+        assert [voice.id for voice in house.voices()][0] == "gpt-sovits:anna"
+        found = house.find_voice("refs/ben.wav")
+        assert found is not None and found.id == "gpt-sovits:refs/ben.wav"
+        assert house.find_voice("/etc/passwd") is None
+    finally:
+        await house.chain.aclose()

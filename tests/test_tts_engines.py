@@ -378,7 +378,7 @@ async def test_edge_offline_is_remembered_and_asked_again_in_the_background(
 
 
 async def test_edge_warm_up_finds_out_that_there_is_no_network(service: type[FakeService]) -> None:
-    chain = Chain([EdgeEngine(), HibariEngine()])
+    chain = Chain([EdgeEngine(), HibariEngine()], now=lambda: 0.0)
     await chain.warm_up()
     assert [engine.name for engine, _ in chain.candidates("en", None)] == ["hibari", "edge"]
     assert json.dumps(chain.describe())

@@ -5,13 +5,11 @@ After Microsoft's "Text to speech REST API" (2025-10). Word times come over its 
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import AsyncGenerator
 from typing import Any, ClassVar
 from xml.sax.saxutils import escape, quoteattr
 
-from errors import EngineError
 from tts.base import Sound, Voice
 from tts.wire.engine import Asked, ServerEngine
 from tts.wire.options import Common, ServerOptions
@@ -53,11 +51,11 @@ class AzureVoice(ServerEngine):
         domain = "azure.cn" if region.startswith(_CHINA) else "microsoft.com"
         return self.options.server or f"https://{region}.tts.speech.{domain}"
 
-    async def warm_up(self) -> None:
-        """Ask which voices the region has."""
-        with contextlib.suppress(EngineError):
-            facts = await self.http.json("GET", f"{self.server}/cognitiveservices/voices/list", headers=self._headers)
-            self.list_as([self._described(entry) for entry in facts if self._is_listed(entry)])
+    async def list_voices(self) -> list[Voice]:
+        """The region's, of the languages that are listed."""
+        facts = await self.http.json("GET", f"{self.server}/cognitiveservices/voices/list", headers=self._headers)
+        entries = facts if isinstance(facts, list) else []
+        return [self._described(entry) for entry in entries if self._is_listed(entry)]
 
     def voice(self, name: str, languages: tuple[str, ...] = (), gender: str = "neutral") -> Voice:
         """A voice speaks the language in its name; a multilingual one the others too."""

@@ -12,14 +12,13 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import aiohttp
-import av
 import av.error
 import edge_tts
 import edge_tts.exceptions
-import numpy as np
 
 from errors import EngineError
 from tts.base import Sound, Voice, Word
+from tts.wire.compressed import Decoder
 
 CONNECT_TIMEOUT_S = 1
 RECEIVE_TIMEOUT_S = 10
@@ -82,7 +81,7 @@ class EdgeEngine:
         if self._offline:
             self._reach_later()
             raise EngineError(self.name, self._offline)
-        decoder = av.CodecContext.create("mp3", "r")
+        decoder = Decoder("mp3")
         words: list[Word] = []
         try:
             async with contextlib.aclosing(self._stream(clause, voice, speed)) as messages:
@@ -91,10 +90,10 @@ class EdgeEngine:
                         start_s = message["offset"] / TICKS_PER_S
                         words.append(Word(message["text"], start_s, start_s + message["duration"] / TICKS_PER_S))
                     elif message["type"] == "audio":
-                        for sound in _decoded(decoder, message["data"]):
+                        for sound in decoder.feed(message["data"]):
                             yield Sound(sound, tuple(words))
                             words.clear()
-            for sound in _decoded(decoder, None):
+            for sound in decoder.flush():
                 yield Sound(sound, tuple(words))
                 words.clear()
         except _SERVICE_ERRORS as error:
@@ -135,14 +134,3 @@ class EdgeEngine:
             return
         self._offline = None
         writer.close()
-
-
-def _decoded(decoder: Any, data: bytes | None) -> list[Any]:
-    """Mono float32 of the frames that are complete; the rest of them for None."""
-    packets = decoder.parse(data) if data is not None else [*decoder.parse(b""), None]
-    frames = []
-    for packet in packets:
-        # A tag between the frames, or a damaged one, costs 24 ms and no more.
-        with contextlib.suppress(av.error.InvalidDataError, av.error.EOFError):
-            frames += decoder.decode(packet)
-    return [np.ascontiguousarray(frame.to_ndarray().astype(np.float32).mean(axis=0)) for frame in frames]

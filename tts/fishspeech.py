@@ -12,8 +12,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from errors import EngineError
-from tts.base import Sound
+from tts.base import Sound, Voice
 from tts.wire.engine import Asked, ServerEngine
 from tts.wire.options import Common, ServerOptions
 from tts.wire.recordings import Recordings, content
@@ -50,18 +49,17 @@ class FishVoice(ServerEngine):
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         if self.options.model:
             self._headers["model"] = self.options.model
-        self._files = Recordings(self.name, content)
+        self._files = Recordings(self.name, _as_text)
         named = self._named_references()
         self.references = {name: reference for name, reference in named.items() if _is_file(reference.file)}
         self._ids = [reference.file for reference in named.values() if not _is_file(reference.file)]
         self.takes_ref_text = bool(self.references)
 
-    async def warm_up(self) -> None:
-        """Ask the server which references it has."""
-        with contextlib.suppress(EngineError):
-            facts = await self.http.json("GET", f"{self.server}/v1/references/list", headers=self._headers)
-            names = facts.get("reference_ids") if isinstance(facts, dict) else None
-            self.list_as([self.voice(name) for name in names or () if isinstance(name, str)])
+    async def list_voices(self) -> list[Voice]:
+        """The references on the server."""
+        facts = await self.http.json("GET", f"{self.server}/v1/references/list", headers=self._headers)
+        names = facts.get("reference_ids") if isinstance(facts, dict) else None
+        return [self.voice(name) for name in names or () if isinstance(name, str)]
 
     def _names(self) -> list[str]:
         return [*self.references, *self._ids] or super()._names()
@@ -86,8 +84,13 @@ class FishVoice(ServerEngine):
         """The reference, by its id or as the recording itself; nothing for the model's own voice."""
         if asked.reference is None:
             return {} if asked.voice == self.default_voice else {"reference_id": asked.voice}
-        recording = base64.b64encode(await self._files.get(asked.reference.file)).decode()
+        recording = await self._files.get(asked.reference.file)
         return {"references": [{"audio": recording, "text": asked.reference.text}]}
+
+
+def _as_text(path: Path) -> str:
+    """A recording in base64."""
+    return base64.b64encode(content(path)).decode()
 
 
 def _is_file(name: str) -> bool:

@@ -25,6 +25,8 @@ from tts.wire.recordings import Recordings, content
 
 GENERATE = "gen_single"
 EVENT_BYTES_MAX = 65_536
+BY_VECTOR = ("vector", "向量")
+"""What the choice of emotions by numbers is called, in English and in Chinese."""
 EMOTIONS = 8
 """Happy, angry, sad, afraid, disgusted, melancholic, surprised, calm; at most 0.8 in all."""
 
@@ -89,7 +91,10 @@ class IndexVoice(ServerEngine):
         if wav not in self._uploaded:
             self._uploaded[wav] = await self._gradio.upload(Path(asked.reference.file).name, wav)
         try:
-            arguments = await self._gradio.arguments(GENERATE, self._values(asked.text, self._uploaded[wav]))
+            values = self._values(asked.text, self._uploaded[wav])
+            if self.options.emotions:
+                values["emo_control_method"] = await self._gradio.choice(GENERATE, "emo_control_method", BY_VECTOR)
+            arguments = await self._gradio.arguments(GENERATE, values)
             made = await self._gradio.call(GENERATE, arguments)
         except EngineError:
             self._uploaded.clear()  # where the server was started again, its files are gone
@@ -156,6 +161,15 @@ class Gradio:
         return [
             values.get(str(one.get("parameter_name")), one.get("parameter_default")) for one in self._parameters[name]
         ]
+
+    async def choice(self, name: str, parameter: str, words: tuple[str, ...]) -> str | None:
+        """The choice for a parameter that has one of these words in it; None where there is none."""
+        await self.url("")
+        for one in self._parameters.get(name, []):
+            if one.get("parameter_name") == parameter:
+                choices = one.get("type", {}).get("enum", [])
+                return next((choice for choice in choices if any(word in str(choice) for word in words)), None)
+        return None
 
     async def upload(self, name: str, data: bytes) -> str:
         """Send a file; its path there."""

@@ -5,7 +5,6 @@ After the OpenAI API reference ("Create speech", 2026) and the servers' own docu
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, ClassVar, Literal
@@ -13,7 +12,6 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from errors import EngineError
 from tts.base import Sound, Voice
 from tts.wire.engine import Asked, ServerEngine
 from tts.wire.options import Common, ServerOptions
@@ -62,10 +60,9 @@ class OpenAiVoice(ServerEngine):
         key = self.keys["TTS_API_KEY"] or (self.keys["OPENAI_API_KEY"] if own else "")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
-    async def warm_up(self) -> None:
-        """Ask the server which voices it has; many cannot say."""
-        with contextlib.suppress(EngineError):
-            self.list_as(self._described(await self.http.json("GET", self._url("voices"), headers=self._headers)))
+    async def list_voices(self) -> list[Voice]:
+        """The server's; many cannot say."""
+        return self._described(await self.http.json("GET", self._url("voices"), headers=self._headers))
 
     def find_voice(self, name: str) -> Voice | None:
         """Any name while the server's own are not known, then those and mixes of them: `af_bella(2)+af_sky`."""

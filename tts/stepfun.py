@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import contextlib
 import re
 from collections.abc import AsyncGenerator
 from typing import Any, ClassVar
@@ -54,10 +53,9 @@ class StepFunVoice(ServerEngine):
         super().__init__(options, common)
         self._headers = {"Authorization": f"Bearer {self.keys['STEP_API_KEY']}"}
 
-    async def warm_up(self) -> None:
-        """Ask which voices the model and the account have."""
-        with contextlib.suppress(EngineError):
-            self.list_as([*await self._system_voices(), *await self._cloned_voices()])
+    async def list_voices(self) -> list[Voice]:
+        """The model's and the account's."""
+        return [*await self._system_voices(), *await self._cloned_voices()]
 
     async def _system_voices(self) -> list[Voice]:
         url = f"{self._api}/audio/system_voices"

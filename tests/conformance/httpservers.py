@@ -147,7 +147,8 @@ def indextts2(script: Script) -> list[web.RouteDef]:
     parameters = ["emo_control_method", "prompt", "text", "emo_ref_path", "vec1", "max_text_tokens_per_segment"]
 
     async def info(request: web.Request) -> web.StreamResponse:
-        described = [{"parameter_name": name, "parameter_default": f"default {name}"} for name in parameters]
+        described: list[Any] = [{"parameter_name": name, "parameter_default": f"default {name}"} for name in parameters]
+        described[0]["type"] = {"enum": ["与音色参考音频相同", "使用情感向量控制"]}
         return web.json_response({"named_endpoints": {"/gen_single": {"parameters": described}}})
 
     async def upload(request: web.Request) -> web.StreamResponse:

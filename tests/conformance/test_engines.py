@@ -23,7 +23,7 @@ from tts.chain import Chain
 from ttsreal import BaseTTS
 
 TEXT = "Good morning, it is a lovely day."
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 
 @contextlib.asynccontextmanager

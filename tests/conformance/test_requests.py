@@ -205,7 +205,7 @@ async def test_indextts2_fills_the_pages_arguments_by_name() -> None:
     async with over(httpservers.indextts2, IndexVoice, emotions=(0.3,), **REFERENCE) as (made, script):
         await say(made)
         assert script.asked[0] == {
-            "emo_control_method": "default emo_control_method",
+            "emo_control_method": "使用情感向量控制",
             "prompt": {"path": "/tmp/gradio/up.wav", "meta": {"_type": "gradio.FileData"}},
             "text": HELLO,
             "emo_ref_path": "default emo_ref_path",
@@ -436,3 +436,21 @@ async def test_a_livekit_plugin_speaks_from_the_speech_process() -> None:
                     pass
         finally:
             await made.aclose()
+
+
+async def test_voices_are_listed_once_the_server_is_there() -> None:
+    script = Script(status=503)
+    routes = httpservers.openai(script)
+    up: list[bool] = []
+
+    async def voices(request: web.Request) -> web.StreamResponse:
+        return await routes[1].handler(request) if up else web.Response(status=503)
+
+    async with over(lambda _: [routes[0], web.get(routes[1].path, voices)], OpenAiVoice) as (made, _):
+        await made.warm_up()
+        assert [voice.id for voice in made.voices()] == ["openai:alloy"]
+        up.append(True)
+        script.status = 0
+        await say(made)
+        await made._listing
+        assert "openai:zf_xiaobei" in [voice.id for voice in made.voices()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import hashlib
@@ -10,6 +11,7 @@ from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from errors import EngineError
 from tts.base import Sound, Voice
 from tts.wire.http import HttpVoice
 from tts.wire.options import Common, Reference, ServerOptions
@@ -85,7 +87,9 @@ class ServerEngine:
         self.http = HttpVoice(self.name, " / ".join(self.keys), secrets)
         self.references = self._named_references() if self.imitates else {}
         self._listed: tuple[Voice, ...] = ()
-        """As the server told in `warm_up`."""
+        """As the server told."""
+        self._has_listed = False
+        self._listing: asyncio.Task[None] | None = None
 
     @property
     def imitates(self) -> bool:
@@ -133,9 +137,19 @@ class ServerEngine:
         spoken = languages or self.options.languages or self.spoken
         return Voice(f"{self.name}:{name}", self.name, spoken, gender, self.licence)
 
-    def list_as(self, voices: list[Voice]) -> None:
-        """Take over what the server listed."""
-        self._listed = tuple(dict.fromkeys(voices))
+    async def warm_up(self) -> None:
+        """Ask the server which voices it has. One that is not there is asked again once it has spoken."""
+        with contextlib.suppress(EngineError):
+            self._listed = tuple(dict.fromkeys(await self.list_voices()))
+            self._has_listed = True
+
+    async def list_voices(self) -> list[Voice]:
+        """The voices the server lists; none where it cannot.
+
+        Raises:
+            EngineError: it does not answer.
+        """
+        return []
 
     def _names(self) -> list[str]:
         if self.imitates:
@@ -188,6 +202,8 @@ class ServerEngine:
                 async with contextlib.aclosing(self.say(dataclasses.replace(asked, text=part))) as sounds:
                     async for sound in sounds:
                         yield sound
+        if not self._has_listed and self._listing is None:
+            self._listing = asyncio.create_task(self.warm_up(), name=f"voices of {self.name}")
 
     def _asked(self, clause: str, voice: Voice, language: str, speed: float, ref_text: str) -> Asked:
         name = voice.id.removeprefix(f"{self.name}:")
@@ -210,4 +226,7 @@ class ServerEngine:
 
     async def aclose(self) -> None:
         """Close the connections."""
+        if self._listing is not None:
+            self._listing.cancel()
+            await asyncio.gather(self._listing, return_exceptions=True)
         await self.http.aclose()

@@ -14,7 +14,8 @@ import numpy as np
 from errors import EngineError
 from media import SAMPLE_RATE_HZ, Pcm
 
-BYTES_MAX = 32 << 20
+BYTES_MAX = 8 << 20
+"""Half a minute at 48 kHz in stereo has 6 MiB."""
 SECONDS_MAX = 30.0
 """CosyVoice takes no more."""
 
