@@ -75,7 +75,7 @@ class DoubaoVoice(ServerEngine):
             while not last:
                 message = await line.receive()
                 if not isinstance(message, bytes):
-                    raise EngineError(self.name, f"{self._sockets.url} closed before the sound was complete")
+                    raise EngineError(self.name, f"{self._sockets.url} sent text: {str(message)[:80]!r}")
                 data, last = self._read(message)
                 for pcm in stream.feed(data):
                     yield Sound(pcm, rate_hz=stream.rate_hz)

@@ -100,7 +100,7 @@ class QwenVoice(ServerEngine):
         """
         facts = await line.receive()
         if not isinstance(facts, dict):
-            raise EngineError(self.name, f"{self._sockets.url} closed before the sound was complete")
+            raise EngineError(self.name, f"{self._sockets.url} sent bytes, but must send JSON")
         error = facts.get("error")
         if facts.get("type") == "error" or isinstance(error, dict):
             told = error if isinstance(error, dict) else {}

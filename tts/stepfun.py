@@ -147,7 +147,7 @@ class StepFunSocket(StepFunVoice):
         """
         facts = await line.receive()
         if not isinstance(facts, dict):
-            raise EngineError(self.name, f"{self._sockets.url} closed before the sound was complete")
+            raise EngineError(self.name, f"{self._sockets.url} sent bytes, but must send JSON")
         if facts.get("type") == "tts.response.error":
             said = _data(facts)
             status = int(code) if (code := str(said.get("code", ""))).isdecimal() and len(code) == 3 else 500

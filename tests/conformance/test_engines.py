@@ -146,8 +146,7 @@ async def test_stopping_in_the_middle_hangs_up(protocol: Protocol) -> None:
         sounds = engine.speak(TEXT, engine.voices()[0], "en")
         await anext(sounds)
         await traits.close(sounds)
-        async with asyncio.timeout(1.0):
-            await script.gone.wait()
+        await asyncio.wait_for(script.gone.wait(), PATIENCE_S)
         assert script.at_work == 0
         script.held = False
         assert same(await say(engine), script.sound)
@@ -180,11 +179,11 @@ async def test_a_server_that_falls_silent_is_given_up(
     monkeypatch.setattr(tts.chain, "STALL_TIMEOUT_S", 0.1)
     async with speaking(protocol, stall_after=after) as (engine, script):
         chain = Chain([engine, FakeEngine("other", first_sound_s=0, chunk_s=0)], first_sound_s=0.3 if after else 0.1)
-        if after:
-            await say_all(engine, script)  # so that opening a connection does not count
+        await say_all(engine, script)  # so that opening a connection does not count
         frames = await frames_of(chain)
         assert [event.data["engine"] for event in named(frames, "clause.started")][-1] == "other"
-        await asyncio.wait_for(script.gone.wait(), 1)
+        if script.at_work:  # a busy machine may have given up before the server was reached
+            await asyncio.wait_for(script.gone.wait(), PATIENCE_S)
 
 
 async def say_all(engine: SpeechEngine, script: Script) -> None:

@@ -315,6 +315,19 @@ async def test_a_socket_opens_the_next_connection_while_this_one_speaks() -> Non
         assert len(script.asked) == 4
 
 
+@pytest.mark.parametrize("kind", [DoubaoVoice, StepFunSocket, QwenVoice])
+async def test_a_spare_that_the_server_closed_meanwhile_costs_nothing(kind: Any) -> None:
+    routes = {DoubaoVoice: socketservers.doubao, StepFunSocket: socketservers.stepfun, QwenVoice: socketservers.qwen}
+    async with over(routes[kind], kind, "/api-ws/v1/realtime" if kind is QwenVoice else "") as (made, script):
+        await say(made)
+        if made._sockets._preparing:
+            await made._sockets._preparing
+        [(line, _)] = made._sockets._spares
+        # As if the server's goodbye were on its way when the clause was asked for.
+        await line._socket._writer.close(1000)
+        assert await say(made) and script.texts == [HELLO, HELLO]
+
+
 async def test_qwen_speaks_on_over_one_connection_and_opens_another_for_another_voice() -> None:
     async with over(socketservers.qwen, QwenVoice, "/api-ws/v1/realtime") as (made, script):
         for voice in ("Cherry", "Cherry", "Ethan"):

@@ -15,6 +15,7 @@ from errors import EngineError
 from tts.base import Sound, Voice
 from tts.wire.http import HttpVoice
 from tts.wire.options import Common, Reference, ServerOptions
+from tts.wire.sockets import SPARES_MAX, Stale
 from tts.wire.texts import parts
 
 WIDE = ("zh", "en", "ja", "ko", "fr", "de", "es", "it", "pt", "ru")
@@ -199,7 +200,7 @@ class ServerEngine:
         asked = self._asked(clause, voice, language, speed, ref_text)
         for part in parts(clause, self.part_characters, self.part_bytes):
             if any(map(str.isalnum, part)):
-                async with contextlib.aclosing(self.say(dataclasses.replace(asked, text=part))) as sounds:
+                async with contextlib.aclosing(self._say(dataclasses.replace(asked, text=part))) as sounds:
                     async for sound in sounds:
                         yield sound
         if not self._has_listed and self._listing is None:
@@ -211,6 +212,18 @@ class ServerEngine:
         if reference is not None and ref_text:
             reference = reference.model_copy(update={"text": ref_text})
         return Asked(clause, name, language, speed, reference)
+
+    async def _say(self, asked: Asked) -> AsyncGenerator[Sound, None]:
+        """One part; asked for again where a connection that was kept for it proves closed."""
+        for left in range(SPARES_MAX, -1, -1):
+            try:
+                async with contextlib.aclosing(self.say(asked)) as sounds:
+                    async for sound in sounds:
+                        yield sound
+                return
+            except Stale:
+                if not left:
+                    raise
 
     def say(self, asked: Asked) -> AsyncGenerator[Sound, None]:
         """The sound of one part, as it arrives.

@@ -25,12 +25,18 @@ MESSAGE_BYTES_MAX = 1 << 24
 Ready = Callable[["Line"], Awaitable[None]]
 
 
+class Stale(EngineError):
+    """A connection that was kept for later proved closed: the clause can be asked for again on another one."""
+
+
 class Line:
     """One WebSocket."""
 
     def __init__(self, voice: SocketVoice, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._voice = voice
         self._socket = socket
+        self.was_kept = False
+        """It waited for this clause, and nothing has come on it since."""
         self.reusable = False
         """Set by the engine when a clause ended so that the next one may come."""
         self.facts: dict[str, Any] = {}
@@ -42,30 +48,41 @@ class Line:
         return not self._socket.closed and self._socket.get_extra_info("peername") is not None
 
     async def send(self, facts: dict[str, Any] | bytes) -> None:
-        """A JSON object as text, or bytes as they are."""
-        if isinstance(facts, bytes):
-            await self._socket.send_bytes(facts)
-        else:
-            await self._socket.send_str(json.dumps(facts, ensure_ascii=False))
-
-    async def receive(self) -> dict[str, Any] | bytes | None:
-        """The next message; None when the server closed.
+        """A JSON object as text, or bytes as they are.
 
         Raises:
-            EngineError: the connection broke, or what came is no JSON object.
+            EngineError: the connection is closed.
+        """
+        try:
+            if isinstance(facts, bytes):
+                await self._socket.send_bytes(facts)
+            else:
+                await self._socket.send_str(json.dumps(facts, ensure_ascii=False))
+        except ConnectionError as error:
+            raise self._closed(str(error)) from error
+
+    async def receive(self) -> dict[str, Any] | bytes:
+        """The next message.
+
+        Raises:
+            EngineError: the connection was closed or broke, or what came is no JSON object.
         """
         message = await self._socket.receive()
         if message.type == aiohttp.WSMsgType.BINARY:
+            self.was_kept = False
             data: bytes = message.data
             return data
         if message.type == aiohttp.WSMsgType.TEXT:
+            self.was_kept = False
             return self._voice.facts(message.data)
         if message.type == aiohttp.WSMsgType.ERROR:
             raise EngineError(self._voice.engine, f"{self._voice.url}: {message.data}")
-        if (self._socket.close_code or 1000) not in (1000, 1001, 1005):
-            said = f" ({message.extra})" if message.extra else ""
-            raise EngineError(self._voice.engine, f"{self._voice.url} closed with {self._socket.close_code}{said}")
-        return None
+        why = f" ({message.extra})" if message.extra else ""
+        raise self._closed(f"closed with {self._socket.close_code} before the sound was complete{why}")
+
+    def _closed(self, how: str) -> EngineError:
+        kind = Stale if self.was_kept else EngineError
+        return kind(self._voice.engine, f"{self._voice.url}: {how}")
 
     async def close(self) -> None:
         """Say goodbye, or hang up."""
@@ -157,6 +174,8 @@ class SocketVoice:
             self._later(line.close())
         self._spares = alive
         found = next((line for line, _ in reversed(alive) if suits(line)), None)
+        if found is not None:
+            found.was_kept = True
         self._spares = [(line, since) for line, since in alive if line is not found]
         return found
 
