@@ -6,6 +6,7 @@ works in the speech process: importing it takes more than a second.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -83,17 +84,7 @@ class LiveKitEngine:
 
     def lack(self) -> Lack | None:
         """What is missing, in both languages."""
-        if not _NAME.fullmatch(self._plugin):
-            return Lack(f"{self._plugin!r} is no name of a plugin", f"{self._plugin!r} 不是插件名", "--tts livekit:…")
-        try:
-            found = importlib.util.find_spec(f"livekit.plugins.{self._plugin}")
-        except ModuleNotFoundError:
-            found = None
-        if found is not None:
-            return None
-        package = f"livekit-plugins-{self._plugin.replace('_', '-')}"
-        fix = f"{sys.executable} -m pip install {package}"
-        return Lack(f"the package {package} is not installed", f"未安装 {package} 软件包", fix)
+        return _lack(self._plugin)
 
     async def warm_up(self) -> None:
         """Import the plugin and make it."""
@@ -172,6 +163,21 @@ class LiveKitEngine:
         if status in (400, 401, 403, 404, 413, 422, 429):
             return by_status(self.name, "its server", status, said, key_hint="its key in the environment")
         return EngineError(self.name, said or type(error).__name__)
+
+
+@functools.cache
+def _lack(plugin: str) -> Lack | None:
+    if not _NAME.fullmatch(plugin):
+        return Lack(f"{plugin!r} is no name of a plugin", f"{plugin!r} 不是插件名", "--tts livekit:…")
+    try:
+        found = importlib.util.find_spec(f"livekit.plugins.{plugin}")
+    except ModuleNotFoundError:
+        found = None
+    if found is not None:
+        return None
+    package = f"livekit-plugins-{plugin.replace('_', '-')}"
+    fix = f"{sys.executable} -m pip install {package}"
+    return Lack(f"the package {package} is not installed", f"未安装 {package} 软件包", fix)
 
 
 async def _hang_up(made: Any) -> None:

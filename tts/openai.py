@@ -13,17 +13,12 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from tts.base import Sound, Voice
-from tts.wire.engine import Asked, ServerEngine
+from tts.wire.engine import ENGLISH_NAMES, Asked, ServerEngine
 from tts.wire.options import Common, ServerOptions
 
 SPEED_MIN, SPEED_MAX = 0.25, 4.0
 _KOKORO = {"a": "en", "b": "en", "z": "zh", "j": "ja", "e": "es", "f": "fr", "h": "hi", "i": "it", "p": "pt"}
 """What the first letter of a Kokoro voice says; the second is its gender."""
-_LANGUAGES = {
-    "zh": "Chinese", "en": "English", "ja": "Japanese", "ko": "Korean", "fr": "French", "de": "German",
-    "es": "Spanish", "it": "Italian", "pt": "Portuguese", "ru": "Russian",
-}  # fmt: skip
-"""As vLLM-Omni wants them called."""
 _PARTS_OF_MIX = re.compile(r"[^+]+?(?=\(|\+|$)")
 
 
@@ -144,6 +139,6 @@ class OmniVoice(OpenAiVoice):
             **body,
             "stream": True,
             "task_type": self.options.task_type,
-            "language": _LANGUAGES.get(asked.language, "Auto"),
+            "language": ENGLISH_NAMES.get(asked.language, "Auto"),
             **self.options.extra,
         }

@@ -13,20 +13,15 @@ from typing import Any, ClassVar
 from errors import EngineError
 from tts.base import Sound
 from tts.breaker import BACKOFF_MAX_S
-from tts.stepfun import decoded
 from tts.wire.audio import AudioStream
-from tts.wire.engine import Asked, ServerEngine
+from tts.wire.engine import ENGLISH_NAMES, Asked, ServerEngine
 from tts.wire.http import most_bytes
 from tts.wire.options import Common, ServerOptions
-from tts.wire.sockets import Line, SocketVoice
+from tts.wire.sockets import Line, SocketVoice, unpacked
 
 SPEED_MIN, SPEED_MAX = 0.5, 2.0
 VOICES = ("Cherry", "Serena", "Ethan", "Chelsie")
 """Of every model; newer ones have dozens more."""
-_LANGUAGES = {
-    "zh": "Chinese", "en": "English", "ja": "Japanese", "ko": "Korean", "fr": "French", "de": "German",
-    "es": "Spanish", "it": "Italian", "pt": "Portuguese", "ru": "Russian",
-}  # fmt: skip
 
 
 class QwenOptions(ServerOptions):
@@ -72,7 +67,7 @@ class QwenVoice(ServerEngine):
             await _send(line, "input_text_buffer.commit")
             while (facts := await self._expected(line)).get("type") != "response.done":
                 if facts.get("type") == "response.audio.delta":
-                    for pcm in stream.feed(decoded(self.name, facts.get("delta"))):
+                    for pcm in stream.feed(unpacked(self.name, facts.get("delta"))):
                         yield Sound(pcm, rate_hz=stream.rate_hz)
             line.reusable = True
         for pcm in stream.flush():
@@ -82,7 +77,7 @@ class QwenVoice(ServerEngine):
         session: dict[str, Any] = {
             "voice": asked.voice,
             "mode": "commit",
-            "language_type": _LANGUAGES.get(asked.language, "Auto"),
+            "language_type": ENGLISH_NAMES.get(asked.language, "Auto"),
             "response_format": "pcm",
             "sample_rate": self.sample_rate_hz,
         }
@@ -98,9 +93,7 @@ class QwenVoice(ServerEngine):
         Raises:
             EngineError: it is an error, or there is none.
         """
-        facts = await line.receive()
-        if not isinstance(facts, dict):
-            raise EngineError(self.name, f"{self._sockets.url} sent bytes, but must send JSON")
+        facts = await line.receive_object()
         error = facts.get("error")
         if facts.get("type") == "error" or isinstance(error, dict):
             told = error if isinstance(error, dict) else {}

@@ -5,22 +5,19 @@ After platform.stepfun.com's documents (2026-11). A body of JSON is an error, wh
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import AsyncGenerator
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from errors import EngineError
 from tts.base import Sound, Voice
 from tts.wire import refusals
 from tts.wire.audio import AudioStream
 from tts.wire.engine import Asked, ServerEngine
 from tts.wire.http import most_bytes
 from tts.wire.options import Common, ServerOptions
-from tts.wire.sockets import Line, SocketVoice
+from tts.wire.sockets import Line, SocketVoice, unpacked
 
 SPEED_MIN, SPEED_MAX = 0.5, 2.0
 RATES_HZ = (8_000, 16_000, 22_050, 24_000)
@@ -119,7 +116,7 @@ class StepFunSocket(StepFunVoice):
                 if facts.get("type") == "tts.response.audio.done":
                     break
                 if facts.get("type") == "tts.response.audio.delta":
-                    for pcm in stream.feed(decoded(self.name, _data(facts).get("audio"))):
+                    for pcm in stream.feed(unpacked(self.name, _data(facts).get("audio"))):
                         yield Sound(pcm, rate_hz=stream.rate_hz)
         for pcm in stream.flush():
             yield Sound(pcm, rate_hz=stream.rate_hz)
@@ -145,9 +142,7 @@ class StepFunSocket(StepFunVoice):
         Raises:
             EngineError: it is an error, or there is none.
         """
-        facts = await line.receive()
-        if not isinstance(facts, dict):
-            raise EngineError(self.name, f"{self._sockets.url} sent bytes, but must send JSON")
+        facts = await line.receive_object()
         if facts.get("type") == "tts.response.error":
             said = _data(facts)
             status = int(code) if (code := str(said.get("code", ""))).isdecimal() and len(code) == 3 else 500
@@ -165,15 +160,3 @@ class StepFunSocket(StepFunVoice):
 def _data(facts: dict[str, Any]) -> dict[str, Any]:
     data = facts.get("data")
     return data if isinstance(data, dict) else {}
-
-
-def decoded(engine: str, text: Any) -> bytes:
-    """The bytes that a message holds as base64.
-
-    Raises:
-        EngineError: it is none.
-    """
-    try:
-        return base64.b64decode(text or "", validate=True)
-    except (binascii.Error, ValueError, TypeError) as error:
-        raise EngineError(engine, f"sound that is no base64: {str(text)[:40]!r}") from error

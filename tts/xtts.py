@@ -61,6 +61,7 @@ class XttsVoice(ServerEngine):
 
     async def warm_up(self) -> None:
         """Have the configured recordings taken in."""
+        await super().warm_up()
         for reference in self.references.values():
             await self._speaker(reference.file)
 

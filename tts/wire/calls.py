@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -17,6 +18,7 @@ _THIS_REQUEST = ("INVALID_ARGUMENT", "OUT_OF_RANGE", "FAILED_PRECONDITION")
 _NOT_ALLOWED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
+@functools.cache
 def lack() -> Lack | None:
     """None where grpcio is installed."""
     if importlib.util.find_spec("grpc") is not None:

@@ -18,7 +18,11 @@ from tts.wire.options import Common, Reference, ServerOptions
 from tts.wire.sockets import SPARES_MAX, Stale
 from tts.wire.texts import parts
 
-WIDE = ("zh", "en", "ja", "ko", "fr", "de", "es", "it", "pt", "ru")
+ENGLISH_NAMES = {
+    "zh": "Chinese", "en": "English", "ja": "Japanese", "ko": "Korean", "fr": "French", "de": "German",
+    "es": "Spanish", "it": "Italian", "pt": "Portuguese", "ru": "Russian",
+}  # fmt: skip
+WIDE = tuple(ENGLISH_NAMES)
 """Languages that the large multilingual models speak."""
 NAME_CHARACTERS_MAX = 200
 
@@ -140,6 +144,9 @@ class ServerEngine:
 
     async def warm_up(self) -> None:
         """Ask the server which voices it has. One that is not there is asked again once it has spoken."""
+        await self._list()
+
+    async def _list(self) -> None:
         with contextlib.suppress(EngineError):
             self._listed = tuple(dict.fromkeys(await self.list_voices()))
             self._has_listed = True
@@ -204,7 +211,7 @@ class ServerEngine:
                     async for sound in sounds:
                         yield sound
         if not self._has_listed and self._listing is None:
-            self._listing = asyncio.create_task(self.warm_up(), name=f"voices of {self.name}")
+            self._listing = asyncio.create_task(self._list(), name=f"voices of {self.name}")
 
     def _asked(self, clause: str, voice: Voice, language: str, speed: float, ref_text: str) -> Asked:
         name = voice.id.removeprefix(f"{self.name}:")

@@ -145,15 +145,15 @@ class HttpVoice:
         Raises:
             EngineError: the server cannot be reached, refuses, or answers what is no JSON.
         """
-        async with self.asked(method, url, **how) as response:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        with self.named(url):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S), self.asked(method, url, **how) as response:
                 data = await _read(response, JSON_BYTES_MAX)
-            if len(data) > JSON_BYTES_MAX:
-                raise EngineError(self.engine, f"{url} answers more than {JSON_BYTES_MAX} bytes")
-            try:
-                return await asyncio.to_thread(json.loads, data)
-            except ValueError as error:
-                raise EngineError(self.engine, f"{url} answered what is no JSON: {data[:80]!r}") from error
+        if len(data) > JSON_BYTES_MAX:
+            raise EngineError(self.engine, f"{url} answers more than {JSON_BYTES_MAX} bytes")
+        try:
+            return await asyncio.to_thread(json.loads, data)
+        except ValueError as error:
+            raise EngineError(self.engine, f"{url} answered what is no JSON: {data[:80]!r}") from error
 
     def not_sound(self, where: str, body: bytes) -> EngineError:
         """The error for an answer with status 200 that is an error all the same."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -79,6 +81,17 @@ class Line:
             raise EngineError(self._voice.engine, f"{self._voice.url}: {message.data}")
         why = f" ({message.extra})" if message.extra else ""
         raise self._closed(f"closed with {self._socket.close_code} before the sound was complete{why}")
+
+    async def receive_object(self) -> dict[str, Any]:
+        """The next message, a JSON object.
+
+        Raises:
+            EngineError: see `receive`.
+        """
+        message = await self.receive()
+        if isinstance(message, bytes):
+            raise EngineError(self._voice.engine, f"{self._voice.url} sent bytes, but must send JSON")
+        return message
 
     def _closed(self, how: str) -> EngineError:
         kind = Stale if self.was_kept else EngineError
@@ -231,3 +244,15 @@ class SocketVoice:
         task = asyncio.create_task(work, name=f"{self.engine} socket")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def unpacked(engine: str, text: Any) -> bytes:
+    """The bytes that a message holds as base64.
+
+    Raises:
+        EngineError: it is none.
+    """
+    try:
+        return base64.b64decode(text or "", validate=True)
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise EngineError(engine, f"sound that is no base64: {str(text)[:40]!r}") from error
