@@ -30,10 +30,13 @@ def failure(retry_after_s: float | None = None) -> EngineError:
 def test_each_failure_in_a_row_rests_it_for_twice_as_long() -> None:
     clock = Clock()
     breaker = Breaker(clock)
-    waits = [breaker.failed(failure()) for _ in range(9)]
+    waits = []
+    for _ in range(9):
+        clock.now += breaker.open_for_s
+        waits.append(breaker.failed(failure()))
     assert waits[:3] == [BACKOFF_FIRST_S, 2 * BACKOFF_FIRST_S, 4 * BACKOFF_FIRST_S] and waits[-1] == BACKOFF_MAX_S
     assert breaker.is_open and breaker.open_for_s == BACKOFF_MAX_S
-    clock.now = BACKOFF_MAX_S
+    clock.now += BACKOFF_MAX_S
     assert not breaker.is_open
     breaker.succeeded()
     assert (breaker.failures, breaker.reason, breaker.open_for_s) == (0, "", 0.0)
@@ -50,6 +53,14 @@ def test_a_clause_that_was_refused_says_little_about_the_next() -> None:
     for _ in range(REFUSALS - 1):
         assert breaker.failed(failure(0)) == 0 and not breaker.is_open
     assert breaker.failed(failure(0)) > 0 and breaker.is_open
+
+
+def test_clauses_that_fail_together_count_once() -> None:
+    clock = Clock()
+    breaker = Breaker(clock)
+    assert [breaker.failed(failure()) for _ in range(3)] == [BACKOFF_FIRST_S] * 3 and breaker.failures == 1
+    assert breaker.failed(failure(60)) == 60, "one of them was told when"
+    assert breaker.failed(failure()) == 60
 
 
 def test_half_open_one_clause_tries_it_and_the_others_go_on() -> None:

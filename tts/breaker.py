@@ -60,12 +60,15 @@ class Breaker:
         self.failures, self.reason, self._until, self._tried = 0, "", 0.0, False
 
     def failed(self, error: EngineError) -> float:
-        """Note a failure; seconds until it should be asked again."""
-        self.failures += 1
+        """Note a failure; seconds until it should be asked again.
+
+        Of clauses that were asked for together, all but the first to fail add nothing.
+        """
         self.reason = str(error)
-        wait_s = self._wait_s(error)
-        self._until = self._now() + wait_s
-        return wait_s
+        if self.open_for_s == 0.0:
+            self.failures += 1
+        self._until = max(self._until, self._now() + self._wait_s(error))
+        return self.open_for_s
 
     def _wait_s(self, error: EngineError) -> float:
         backoff_s = min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(self.failures - 1, 10))

@@ -45,7 +45,7 @@ class OpenAiVoice(ServerEngine):
     default_server = "http://127.0.0.1:8880"
     """Kokoro-FastAPI's."""
     default_voice = "alloy"
-    open_voice = re.compile(r"[\w.+() \-/]+")
+    open_voice = re.compile(r"[\w.+() \-]+")
     optional_keys: ClassVar[tuple[str, ...]] = ("TTS_API_KEY", "OPENAI_API_KEY")
     part_characters = 4_000
 

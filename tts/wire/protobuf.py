@@ -29,12 +29,13 @@ def message(values: Mapping[int, Value]) -> bytes:
 
 def _field(number: int, value: int | str | bytes) -> bytes:
     if isinstance(value, int):
-        return _varint(number << 3 | _VARINT) + _varint(value)
+        return varint(number << 3 | _VARINT) + varint(value)
     data = value.encode() if isinstance(value, str) else value
-    return _varint(number << 3 | _BYTES) + _varint(len(data)) + data
+    return varint(number << 3 | _BYTES) + varint(len(data)) + data
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """A whole number of up to 64 bits; a negative one as its two's complement."""
     if value < 0:
         value += 1 << 64
     out = bytearray()
@@ -47,7 +48,7 @@ def _varint(value: int) -> bytes:
 
 def packed(values: Sequence[int]) -> bytes:
     """Whole numbers as the bytes of a packed repeated field."""
-    return b"".join(map(_varint, values))
+    return b"".join(map(varint, values))
 
 
 def fields(data: bytes) -> dict[int, list[int | bytes]]:
