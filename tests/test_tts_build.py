@@ -103,6 +103,7 @@ def test_a_request_names_no_file_on_the_speech_server_but_below_its_folder() -> 
         ("azure", {"AZURE_SPEECH_KEY": "x"}, "AZURE_TTS_REGION not set"),
         ("tencent", {}, "TENCENT_APPID, TENCENT_SECRET_ID, TENCENT_SECRET_KEY not set"),
         ("doubao", {}, "DOUBAO_APPID, DOUBAO_TOKEN not set"),
+        ("doubao-v3", {"DOUBAO_APPID": "1"}, "neither DOUBAO_API_KEY nor DOUBAO_APPID and DOUBAO_TOKEN"),
         ("qwen", {}, "DASHSCOPE_API_KEY not set"),
         ("stepfun-ws", {}, "STEP_API_KEY not set"),
         ("cosyvoice", {}, "imitates a recording, and none is configured"),

@@ -33,6 +33,7 @@ _SERVERS = {
     "cosyvoice": "tts.cosyvoice:CosyVoice",
     "cosyvoice-grpc": "tts.cosyvoice:CosyVoiceGrpc",
     "doubao": "tts.doubao:DoubaoVoice",
+    "doubao-v3": "tts.doubaov3:DoubaoV3Voice",
     "fish-speech": "tts.fishspeech:FishVoice",
     "gpt-sovits": "tts.gptsovits:SovitsVoice",
     "indextts2": "tts.indextts2:IndexVoice",

@@ -16,7 +16,7 @@ SELF_HOSTED = (
     "xtts",
 )
 """Speak through a server that one runs oneself, or rents: `--TTS_SERVER` is its address."""
-HOSTED = ("azure", "doubao", "qwen", "stepfun", "stepfun-ws", "tencent")
+HOSTED = ("azure", "doubao", "doubao-v3", "qwen", "stepfun", "stepfun-ws", "tencent")
 """Speak through their vendor's server, with a key from the environment."""
 ENGINES = (*LOCAL, *SELF_HOSTED, *HOSTED)
 PLUGIN = "livekit:"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -208,6 +209,36 @@ def tencent(script: Script) -> list[web.RouteDef]:
         return await speak(request, script, error=error, media="application/octet-stream")
 
     return [web.post("/stream", stream)]
+
+
+def doubao_v3(script: Script) -> list[web.RouteDef]:
+    async def unidirectional(request: web.Request) -> web.StreamResponse:
+        facts = await request.json()
+        told = facts["req_params"]
+        names = ("X-Api-Key", "X-Api-App-Id", "X-Api-Access-Key", "X-Api-Resource-Id")
+        script.asked.append({**told["audio_params"], **told, **{name: request.headers.get(name) for name in names}})
+        error = {"code": 55000000, "message": "it went wrong"}
+        if script.status or script.error_as_answer:
+            return await speak(request, script, error=error, media="application/json")
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        with script.watched():
+            await response.prepare(request)
+            try:
+                number = 0
+                async for piece in script.pieces():
+                    number += 1
+                    line = json.dumps({"code": 0, "message": "", "data": base64.b64encode(piece).decode()})
+                    await response.write(line.encode() + (b"\n" if number % 2 else b""))
+            except Reset:
+                assert request.transport is not None
+                request.transport.abort()
+                return response
+            sentence = {"code": 0, "data": None, "sentence": {"text": "好。", "words": []}}
+            await response.write(json.dumps(sentence).encode())
+            await response.write(json.dumps({"code": 20000000, "message": "ok", "data": None}).encode())
+        return response
+
+    return [web.post("/api/v3/tts/unidirectional", unidirectional)]
 
 
 def azure(script: Script) -> list[web.RouteDef]:

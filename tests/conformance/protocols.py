@@ -17,6 +17,7 @@ from tts.azure import AzureVoice
 from tts.base import SpeechEngine
 from tts.cosyvoice import CosyVoice, CosyVoiceGrpc
 from tts.doubao import DoubaoVoice
+from tts.doubaov3 import DoubaoV3Voice
 from tts.fishspeech import FishVoice
 from tts.gptsovits import SovitsVoice
 from tts.indextts2 import IndexVoice
@@ -94,6 +95,7 @@ PROTOCOLS: Sequence[Protocol] = (
     http("indextts2", httpservers.indextts2, IndexVoice, **REFERENCE),
     http("indextts2-vllm", httpservers.indextts2_vllm, IndexVoice, protocol="vllm", **REFERENCE),
     http("tencent", httpservers.tencent, TencentVoice, rate=RATE_HZ),
+    http("doubao-v3", httpservers.doubao_v3, DoubaoV3Voice),
     http("azure", httpservers.azure, AzureVoice),
     http("stepfun", httpservers.stepfun, StepFunVoice),
     socket("stepfun-ws", socketservers.stepfun, StepFunSocket),

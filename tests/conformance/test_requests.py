@@ -21,6 +21,7 @@ from tts.base import Sound
 from tts.chain import Chain
 from tts.cosyvoice import CosyVoice, CosyVoiceGrpc
 from tts.doubao import DoubaoVoice
+from tts.doubaov3 import DoubaoV3Voice
 from tts.fishspeech import FishVoice
 from tts.gptsovits import SovitsVoice
 from tts.indextts2 import IndexVoice
@@ -288,6 +289,45 @@ async def test_doubao_fields() -> None:
             "encoding": "pcm", "emotion": "happy",
         }  # fmt: skip
         assert second["cluster"] == "volcano_icl" and first["token"] == "-"
+
+
+async def test_doubao_v3_fields_and_keys_of_both_consoles() -> None:
+    async with over(httpservers.doubao_v3, DoubaoV3Voice, emotion="happy") as (made, script):
+        await say(made, speed=1.3)
+        await say(made, voice="zh_female_shuangkuaisisi_moon_bigtts", speed=9)
+        made.keys["DOUBAO_API_KEY"] = "new"
+        await say(made, voice="S_abc123")
+        first, second, third = script.asked
+        assert some(first, "speaker", "format", "sample_rate", "speech_rate", "emotion", "X-Api-Resource-Id") == {
+            "speaker": "zh_female_vv_uranus_bigtts", "format": "pcm", "sample_rate": RATE_HZ, "speech_rate": 30,
+            "emotion": "happy", "X-Api-Resource-Id": "seed-tts-2.0",
+        }  # fmt: skip
+        assert some(first, "X-Api-App-Id", "X-Api-Access-Key", "X-Api-Key") == {
+            "X-Api-App-Id": "77", "X-Api-Access-Key": KEY, "X-Api-Key": None,
+        }  # fmt: skip
+        assert (second["X-Api-Resource-Id"], second["speech_rate"]) == ("seed-tts-1.0", 100)
+        assert (third["X-Api-Resource-Id"], third["X-Api-Key"], third["X-Api-App-Id"]) == ("seed-icl-2.0", "new", None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says", "again_s"),
+    [
+        ('{"code": 45000000, "message": "speaker permission denied"}', "permission denied", 300.0),
+        ('{"code": 40402003, "message": "TTSExceededTextLimit"}', "TTSExceededTextLimit", 0.0),
+        ('{"header": {"code": 40000001, "message": "quota exceeded for types: concurrency"}}', "concurrency", None),
+        ('{"code": 0, "data": "AAAA"}\n', "ended before the sound was complete", None),
+        ('{"code": 0, "data": "***"}', "no base64", None),
+        ("busy }", "what is no JSON", None),
+    ],
+)
+async def test_doubao_v3_errors(answer: str, says: str, again_s: float | None) -> None:
+    async def unidirectional(request: web.Request) -> web.StreamResponse:
+        return web.Response(text=answer, content_type="application/json")
+
+    async with over(lambda _: [web.post("/api/v3/tts/unidirectional", unidirectional)], DoubaoV3Voice) as (made, _):
+        with pytest.raises(EngineError, match=says) as caught:
+            await say(made)
+        assert caught.value.retry_after_s == again_s
 
 
 async def test_a_socket_opens_the_next_connection_while_this_one_speaks() -> None:
