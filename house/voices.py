@@ -15,7 +15,7 @@ from tts.chain import Chain
 CACHE = Path(__file__).parent.parent / "data" / "speech_cache"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class _Named:
     """What `build_chain` reads."""
 

@@ -148,6 +148,9 @@ class RemoteEngine:
         options: keyword arguments of the class, JSON-ready.
     """
 
+    takes_speed: bool = False
+    takes_hurry: bool = False
+
     def __init__(self, process: SpeechProcess, maker: str, options: Mapping[str, Any] | None = None) -> None:
         self._process = process
         self._engine = messages.engine(maker, options or {})
