@@ -182,21 +182,22 @@ class BaseTTS:
         pause_ms = 0 if clause.last else SENTENCE_PAUSE_MS if ends_sentence(clause.text) else CLAUSE_PAUSE_MS
         pause_ms = max(60, pause_ms - LEAD_MS)
         part = VoicePart(self._chain.levels, self._chain.paces, manner.speed)
-        end = End(clause)
+        end, whole = End(clause), False
         try:
             spoken = self._chain.speak(clause.text, clause.language, manner.voice, manner.speed, hurry, manner.ref_text)
             async with contextlib.aclosing(spoken) as pieces:
                 async for piece in pieces:
                     if part.changes(piece):
-                        items.put_nowait(part.flush(0))
+                        items.put_nowait(part.flush(0, whole=False))
                         items.put_nowait(Begin(clause, piece.text, piece.voice))
                     for shaped in part.take(piece):
                         items.put_nowait(shaped)
                         await asyncio.sleep(0)
+            whole = True
         except EngineError as error:
             end = End(clause, error)
         finally:
-            items.put_nowait(part.flush(pause_ms))
+            items.put_nowait(part.flush(pause_ms, whole=whole))
             items.put_nowait(end)
 
 

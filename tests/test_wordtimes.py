@@ -97,3 +97,14 @@ def test_words_that_come_after_all_end_the_guessing() -> None:
         return found
 
     assert not any(run_virtual(run()))
+
+
+def test_half_a_clause_teaches_nothing() -> None:
+    async def run() -> float:
+        bad, good = FakeEngine("bad", fail_after=8, first_sound_s=0), FakeEngine("good", first_sound_s=0)
+        chain = Chain([bad, good])
+        async for _ in BaseTTS(chain).speak("The quick brown foxes jumped over the lazy dogs.", turn=1):
+            pass
+        return chain.paces.factor("bad:female@1.0")
+
+    assert run_virtual(run()) == 1.0

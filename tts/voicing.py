@@ -55,14 +55,15 @@ class VoicePart:
             words = ()
             yield Part(pcm, known or (self._estimate.until(self._heard_s) if self._estimate else ()))
 
-    def flush(self, pause_ms: int) -> Part:
-        """End what the present engine said."""
+    def flush(self, pause_ms: int, *, whole: bool) -> Part:
+        """End what the present engine said, with `pause_ms` of silence; `whole` where it said all it was asked to."""
         if self._shaper is None or self._piece is None:
             return Part(_EMPTY)
         pcm = self._shaper.flush(pause_ms)
         spoken_s = self._heard_s + pcm.size / SAMPLE_RATE_HZ - pause_ms / 1000
         words = self._estimate.rest(max(0.0, spoken_s)) if self._estimate else ()
-        self._paces.heard(self._key(self._piece), self._piece.text, spoken_s - self._before_s)
+        if whole:
+            self._paces.heard(self._key(self._piece), self._piece.text, spoken_s - self._before_s)
         self._samples += pcm.size
         self._shaper = self._estimate = None
         return Part(pcm, words)
