@@ -30,15 +30,15 @@ _RANGE = 8.0
 _VARIANCE_LEAST = 1e-7
 
 
-def mel_filters() -> NDArray[np.float32]:
-    """Slaney's mel filters of unit area, as Whisper uses them: [MEL_WINDOW // 2 + 1, MEL_BANDS].
+def mel_filters(bands: int = MEL_BANDS) -> NDArray[np.float32]:
+    """Slaney's mel filters of unit area, as Whisper and librosa use them: [MEL_WINDOW // 2 + 1, bands].
 
     Slaney's scale (Auditory Toolbox, 1998) is linear up to 1000 Hz, 200 / 3 Hz a mel, and logarithmic above, 27 mels
     for a factor of 6.4.
     """
     per_mel = np.log(6.4) / 27
     top = 15 + np.log(SAMPLE_RATE_HZ / 2 / 1000) / per_mel
-    mels = np.linspace(0, top, MEL_BANDS + 2)
+    mels = np.linspace(0, top, bands + 2)
     edges_hz = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(per_mel * (mels - 15)))
     bins_hz = np.fft.rfftfreq(MEL_WINDOW, 1 / SAMPLE_RATE_HZ)[:, None]
     rise = (bins_hz - edges_hz[:-2]) / np.diff(edges_hz)[:-1]

@@ -239,7 +239,7 @@ def test_a_manifest_with_a_missing_field_is_refused(tmp_path: Path) -> None:
 
 def test_the_projects_manifest_is_sound() -> None:
     manifest = read_manifest()
-    assert manifest.select([]) and manifest.defaults == ("kokoro",)
+    assert manifest.select([]) and manifest.defaults == ("kokoro", "speakers")
     groups = {one.group for one in manifest.weights}
     assert set(manifest.needs) <= groups and {other for all_ in manifest.needs.values() for other in all_} <= groups
     unpinned = [one.path for one in manifest.weights if not one.is_pinned]

@@ -50,7 +50,7 @@ class KokoroNetwork:
         self._sound_name = next(o.name for o in self._session.get_outputs() if o.name != _DURATIONS)
 
     def run(
-        self, ids: list[int], style: NDArray[np.float32], speed: float, silent: int, options: Any
+        self, ids: list[int], style: NDArray[np.float32], speed: float, silent: int, options: Any, pitch: float = 1.0
     ) -> tuple[Pcm, NDArray[np.float64]]:
         """Speak phonemes.
 
@@ -60,6 +60,8 @@ class KokoroNetwork:
             speed: 1 is the voice's own pace.
             silent: how many of the last ids make no sound (marks, tones).
             options: `onnxruntime.RunOptions`; setting its `terminate` ends the run with an error.
+            pitch: factor on the predicted fundamental frequency; the decoder is a source and a filter, so its formants
+                stay where they are.
 
         Returns:
             Samples at SAMPLE_RATE_HZ, and the seconds [len(ids) + 1] at which each id begins and the last ends.
@@ -76,6 +78,7 @@ class KokoroNetwork:
             "speed": np.array([speed], np.float32),
             "visage_marks": marks,
             "visage_kept": np.array([HEAD_FRAMES, TAIL_FRAMES, 0], np.float32),
+            "visage_pitch": np.array([pitch], np.float32),
         }
         waveform, durations = self._session.run([self._sound_name, _DURATIONS], inputs, options)
         lengths = durations.reshape(-1)
@@ -87,7 +90,7 @@ def _slice_decoder_input(model: bytearray) -> None:
     """Cut frames off both ends of what the decoder gets, and give the durations out.
 
     `visage_marks` [ids, 3] says which ids are silence at the head, at the tail, and all of them; `visage_kept` [3] how
-    many frames of head and tail are kept.
+    many frames of head and tail are kept, `visage_pitch` [1] what the pitch is multiplied by.
     """
     whole = {name: name[:-1] + "w" for name in (_FEATURES, _PITCH, _ENERGY)}
     for name, renamed in whole.items():
@@ -97,6 +100,7 @@ def _slice_decoder_input(model: bytearray) -> None:
         model,
         onnxpatch.input_value("visage_marks", onnxpatch.FLOAT, ["sequence_length", 3]),
         onnxpatch.input_value("visage_kept", onnxpatch.FLOAT, [3]),
+        onnxpatch.input_value("visage_pitch", onnxpatch.FLOAT, [1]),
         onnxpatch.output_value(_DURATIONS, onnxpatch.FLOAT, [1, "sequence_length"]),
         onnxpatch.constant("visage_axis_1", 1),
         onnxpatch.constant("visage_axis_2", 2),
@@ -111,6 +115,7 @@ def _slice_decoder_input(model: bytearray) -> None:
         node("Add", ["visage_begin", "visage_begin"], ["visage_begin_2"]),
         node("Add", ["visage_end", "visage_end"], ["visage_end_2"]),
         node("Slice", [whole[_FEATURES], "visage_begin", "visage_end", "visage_axis_2"], [_FEATURES]),
-        node("Slice", [whole[_PITCH], "visage_begin_2", "visage_end_2", "visage_axis_1"], [_PITCH]),
+        node("Slice", [whole[_PITCH], "visage_begin_2", "visage_end_2", "visage_axis_1"], ["visage_pitch_cut"]),
+        node("Mul", ["visage_pitch_cut", "visage_pitch"], [_PITCH]),
         node("Slice", [whole[_ENERGY], "visage_begin_2", "visage_end_2", "visage_axis_1"], [_ENERGY]),
     )
