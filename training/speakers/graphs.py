@@ -2,94 +2,30 @@
 
     python -m training.speakers.graphs models/speakers
 
-A graph's initializers say where in the published checkpoint their numbers lie (ONNX external data: file, offset,
-length), so the checkpoint is used as it was published, and its pickle is never executed. The offsets hold for the very
-files that `models/manifest.toml` names. Needs torch (which reads the checkpoints with `weights_only`) and onnx.
+`training.external` says how they refer to the published checkpoints.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto
+
+from training.external import Graph
 
 GRAPHS = Path(__file__).resolve().parents[2] / "voices" / "speakers"
 CAMPPLUS_FILE = "campplus_cn_common.bin"
 RESEMBLYZER_FILE = "resemblyzer.pt"
-OPSET = 17
-IR_VERSION = 8
 SEGMENT = 100
 """Frames (of 20 ms) over which CAM++ takes its local context."""
 DENSE_BLOCKS = ((12, 1), (24, 2), (16, 2))
 """Layers and dilation of each."""
 
 
-class Graph:
-    """An ONNX graph that grows node by node; values are named by what they are."""
-
-    def __init__(self, checkpoint: Path, tensors: dict[str, torch.Tensor]) -> None:
-        self._file = checkpoint.read_bytes()
-        self._name = checkpoint.name
-        self._tensors = tensors
-        self._nodes: list[onnx.NodeProto] = []
-        self._initializers: dict[str, onnx.TensorProto] = {}
-
-    def node(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """Add a node; returns the name of its (first) output."""
-        output = f"{op.lower()}_{len(self._nodes)}"
-        self._nodes.append(helper.make_node(op, list(inputs), [output], **attributes))
-        return output
-
-    def nodes(self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
-        """Add a node with named outputs; an empty name leaves one out."""
-        self._nodes.append(helper.make_node(op, list(inputs), list(outputs), **attributes))
-
-    def weight(self, name: str) -> str:
-        """A tensor of the checkpoint, by reference."""
-        if name not in self._initializers:
-            tensor = self._tensors[name].detach().numpy()
-            data = tensor.astype("<f4").tobytes()
-            offset = self._file.find(data)
-            if offset < 0:
-                raise ValueError(f"{self._name}: the numbers of {name!r} do not lie in one piece")
-            proto = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=tensor.shape)
-            proto.data_location = TensorProto.EXTERNAL
-            for key, value in (("location", self._name), ("offset", offset), ("length", len(data))):
-                proto.external_data.add(key=key, value=str(value))
-            self._initializers[name] = proto
-        return name
-
-    def constant(self, name: str, value: NDArray[Any]) -> str:
-        """Numbers that are part of the graph."""
-        self._initializers.setdefault(name, numpy_helper.from_array(value, name))
-        return name
-
-    def integers(self, *values: int) -> str:
-        """An int64 vector."""
-        return self.constant("i_" + "_".join(map(str, values)), np.array(values, np.int64))
-
-    def model(
-        self, name: str, given: tuple[str, list[int | str]], found: tuple[str, list[int | str]]
-    ) -> onnx.ModelProto:
-        """The whole; `given` and `found` are input and output with their shapes."""
-        graph = helper.make_graph(
-            self._nodes,
-            name,
-            [helper.make_tensor_value_info(given[0], TensorProto.FLOAT, given[1])],
-            [helper.make_tensor_value_info(found[0], TensorProto.FLOAT, found[1])],
-            list(self._initializers.values()),
-        )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-
-
-def campplus(checkpoint: Path) -> onnx.ModelProto:
+def campplus(checkpoint: Path) -> None:
     """CAM++ (Wang et al., "CAM++: a fast and efficient network for speaker verification", 2023), as 3D-Speaker has it.
 
     `features` [1, frames, 80] -> `embedding` [1, 192].
@@ -115,7 +51,7 @@ def campplus(checkpoint: Path) -> onnx.ModelProto:
     statistics = [graph.weight(f"{norm}.running_mean"), graph.weight(f"{norm}.running_var")]
     x = graph.node("BatchNormalization", [x, scale, shift, *statistics])
     graph.nodes("Squeeze", [x, graph.integers(2)], ["embedding"])
-    return graph.model("campplus", ("features", [1, "frames", 80]), ("embedding", [1, size]))
+    graph.write(GRAPHS / "campplus.onnx", {"features": [1, "frames", 80]}, {"embedding": [1, size]})
 
 
 class _Segments:
@@ -154,7 +90,7 @@ def _norm(graph: Graph, x: str, name: str) -> str:
 
 
 def _head(graph: Graph, x: str) -> str:
-    """[1, 1, 80, frames] -> [1, 320, frames]: two-dimensional convolutions that take three octaves of bands together."""
+    """[1, 1, 80, frames] -> [1, 320, frames]: convolutions over time and bands that bring 80 bands to 10."""
 
     def convolution(x: str, name: str, stride: int, size: int = 3) -> str:
         pad = size // 2
@@ -215,7 +151,7 @@ def _statistics(graph: Graph, x: str, frames: str) -> str:
     return graph.node("Concat", [mean, deviation], axis=1)
 
 
-def resemblyzer(checkpoint: Path) -> onnx.ModelProto:
+def resemblyzer(checkpoint: Path) -> None:
     """Resemblyzer's encoder (Wan et al., "Generalized end-to-end loss for speaker verification", 2017).
 
     `mels` [windows, 160, 40] -> `embeddings` [windows, 256], not negative, not yet of length 1.
@@ -235,7 +171,7 @@ def resemblyzer(checkpoint: Path) -> onnx.ModelProto:
     last = graph.node("Squeeze", ["last_2", graph.integers(0)])
     x = graph.node("Gemm", [last, graph.weight("linear.weight"), graph.weight("linear.bias")], transB=1)
     graph.nodes("Relu", [x], ["embeddings"])
-    return graph.model("resemblyzer", ("mels", ["windows", 160, 40]), ("embeddings", ["windows", 256]))
+    graph.write(GRAPHS / "resemblyzer.onnx", {"mels": ["windows", 160, 40]}, {"embeddings": ["windows", 256]})
 
 
 def _gates(graph: Graph, name: str) -> str:
@@ -250,11 +186,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", type=Path, help="the directory with the checkpoints")
     models: Path = parser.parse_args().models
-    for make, file in ((campplus, CAMPPLUS_FILE), (resemblyzer, RESEMBLYZER_FILE)):
-        model = make(models / file)
-        path = GRAPHS / f"{make.__name__}.onnx"
-        path.write_bytes(model.SerializeToString())
-        print(f"{path}: {path.stat().st_size} bytes, {len(model.graph.node)} nodes")
+    campplus(models / CAMPPLUS_FILE)
+    resemblyzer(models / RESEMBLYZER_FILE)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from errors import BadRequest
 from voices.speakers.base import SpeakerModel
@@ -15,27 +16,42 @@ PROVIDERS = (AUTO, "campplus", "resemblyzer", "service", "placeholder")
 _LOCAL: dict[str, Callable[[], CampPlus | Resemblyzer]] = {"campplus": CampPlus, "resemblyzer": Resemblyzer}
 
 
-def build_speaker_model(provider: str = AUTO, service_url: str = "", dimension: int | None = None) -> SpeakerModel:
-    """The model that `EMBEDDING_PROVIDER` names.
+class SpeakerSettings(Protocol):
+    """What of the configuration the model needs."""
 
-    Args:
-        provider: one of PROVIDERS. `auto` is the service where it has an address, else CAM++, even where its checkpoint
-            is missing: whoever asks it is told how to get it, and no placeholder is taken for a speaker's vector.
-        service_url: `EMBEDDING_SERVICE_URL`.
-        dimension: `EMBEDDING_DIMENSION`; None is the provider's own.
+    @property
+    def embedding_provider(self) -> str:
+        """One of PROVIDERS; empty is AUTO: the service where it has an address, else CAM++, even where its checkpoint
+        is missing. Whoever asks it is then told how to get it, and no placeholder is taken for a speaker's vector."""
+        ...
+
+    @property
+    def embedding_service_url(self) -> str:
+        """Where `service` is asked."""
+        ...
+
+    @property
+    def embedding_dimension(self) -> int | None:
+        """None is the provider's own."""
+        ...
+
+
+def build_speaker_model(settings: SpeakerSettings) -> SpeakerModel:
+    """The model that `EMBEDDING_PROVIDER` names; loads nothing yet.
 
     Raises:
         BadRequest: an unknown provider, or a dimension that the model does not have.
     """
-    name = provider.strip().lower()
+    dimension = settings.embedding_dimension
+    name = settings.embedding_provider.strip().lower() or AUTO
     if name == AUTO:
-        name = "service" if service_url else "campplus"
+        name = "service" if settings.embedding_service_url else "campplus"
     if name == "service":
-        return SpeakerService(service_url, *([dimension] if dimension else []))
+        return SpeakerService(settings.embedding_service_url, *([dimension] if dimension else []))
     if name == "placeholder":
         return Placeholder(*([dimension] if dimension else []))
     if name not in _LOCAL:
-        raise BadRequest(f"EMBEDDING_PROVIDER is {provider!r}, but must be one of {', '.join(PROVIDERS)}")
+        raise BadRequest(f"EMBEDDING_PROVIDER is {name!r}, but must be one of {', '.join(PROVIDERS)}")
     model = _LOCAL[name]()
     if dimension not in (None, model.id.dimension):
         found = model.id.dimension

@@ -25,7 +25,8 @@ MEL_BANDS = 40
 def kaldi_features(pcm: Pcm) -> NDArray[np.float32]:
     """Kaldi's log filter bank, the mean of every band taken off: [frames, 80].
 
-    As Kaldi's `compute-fbank-feats` does it with `--dither=0 --num-mel-bins=80` and as 3D-Speaker gives it to CAM++: 25 ms Povey windows every 10 ms, only whole ones, without their own mean, preemphasised.
+    As `compute-fbank-feats` does it with `--dither=0 --num-mel-bins=80` and as 3D-Speaker gives it to CAM++: 25 ms
+    Povey windows every 10 ms, only whole ones, without their own mean, preemphasised.
 
     Args:
         pcm: mono float32 at 16 kHz, at least WINDOW samples.

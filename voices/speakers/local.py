@@ -1,8 +1,4 @@
-"""Speaker models on this machine: CAM++ and Resemblyzer, by ONNX Runtime, in a thread of their own.
-
-A graph in this directory is a network without its numbers: these lie in the checkpoint that the authors published, to
-which the graph refers as ONNX external data. So nothing is converted, and the pickle in a checkpoint is never run.
-"""
+"""Speaker models on this machine: CAM++ and Resemblyzer, by ONNX Runtime, in a thread of their own."""
 
 from __future__ import annotations
 
@@ -17,6 +13,7 @@ from numpy.typing import NDArray
 from errors import EngineError, Unavailable
 from media import SAMPLE_RATE_HZ, Pcm
 from tts.worker import Worker
+from voices.networks import load
 from voices.speakers.base import ModelId, Vector
 from voices.speakers.features import HOP, kaldi_features, mel_spectrum
 from weights.manifest import MODELS
@@ -98,16 +95,7 @@ class LocalModel(abc.ABC):
     def _load(self) -> onnxruntime.InferenceSession:
         if reason := self.why_not():
             raise Unavailable(reason)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        folder = "session.model_external_initializers_file_folder_path"
-        options.add_session_config_entry(folder, str(self._checkpoint.parent))
-        graph = (GRAPHS / f"{self.id.name}.onnx").read_bytes()
-        try:
-            return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's errors share no base class but this.
-            raise EngineError(self.id.name, f"{self._checkpoint} cannot be loaded: {error}", retryable=False) from error
+        return load(GRAPHS / f"{self.id.name}.onnx", self._checkpoint, self.id.name)
 
 
 class CampPlus(LocalModel):

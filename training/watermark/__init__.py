@@ -1,0 +1,1 @@
+"""The inaudible mark: how its graphs were made, and what it survives."""
