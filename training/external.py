@@ -1,7 +1,7 @@
 """ONNX graphs whose numbers stay in the checkpoint that its authors published.
 
-A graph's initializers say where in the checkpoint they lie (ONNX external data: file, offset, length), so the checkpoint
-is used as it was published, and its pickle is never executed. The offsets hold for the very files that
+A graph's initializers say where in the checkpoint they lie (ONNX external data: file, offset, length), so the
+checkpoint is used as it was published, and its pickle is never executed. The offsets hold for the very files that
 `models/manifest.toml` names. Needs torch, which reads the checkpoints with `weights_only`, and onnx.
 """
 

@@ -1,7 +1,7 @@
 """The inaudible mark of generated speech: Perth's, laid into the sound and found again behind codecs and resampling.
 
-Perth (Resemble AI, MIT) changes the spectrum below 2 kHz by about a decibel where speech hides it. It bears no message: a
-recording is marked or it is not. `training/watermark` says what the mark survives.
+Perth (Resemble AI, MIT) changes the spectrum below 2 kHz by about a decibel where speech hides it. It bears no message:
+a recording is marked or it is not. `training/watermark` says what the mark survives.
 """
 
 from __future__ import annotations

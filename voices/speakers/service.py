@@ -18,7 +18,7 @@ from errors import EngineError
 from media import SAMPLE_RATE_HZ, Pcm
 from voices.speakers.base import ModelId, Vector
 
-NAME = "service"
+NAME = "http"
 DIMENSION = 256
 VERSION = "1"
 SAME_SPEAKER = 0.5
