@@ -105,13 +105,13 @@ class OpenAiRecogniser:
         return self._session
 
 
-def wav_bytes(pcm: Pcm) -> bytes:
-    """A WAV file, 16 kHz mono 16 bit."""
+def wav_bytes(pcm: Pcm, rate_hz: int = SAMPLE_RATE_HZ) -> bytes:
+    """A WAV file, mono 16 bit."""
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
-        out.setframerate(SAMPLE_RATE_HZ)
+        out.setframerate(rate_hz)
         out.writeframes(pcm16_bytes(pcm))
     return file.getvalue()
 

@@ -7,19 +7,20 @@ import functools
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import hibari.tts
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from errors import EngineError
+from errors import BadRequest, EngineError
 from media import Pcm
 from text.clauses import spoken_s
 from tts.base import Sound, Voice, Word
+from tts.kokorodesign import Design
 from tts.kokoronet import MAX_PHONEMES, SAMPLE_RATE_HZ, STYLE_SIZE, KokoroNetwork
 from tts.phonemes import PUNCTUATION, TONES, Spelling, chunks
 from tts.worker import Worker
@@ -52,6 +53,7 @@ NETWORKS = ("model_quantized.onnx", "kokoro-v1.0.int8.onnx")
 _DEFAULTS = ("zf_xiaoyi", "af_heart")
 _LANGUAGES = {"a": ("en",), "b": ("en",), "z": ("zh", "en")}
 _NOTHING = Sound(np.zeros(0, np.float32))
+_AS_IT_IS = Design({})
 
 
 class KokoroEngine:
@@ -74,6 +76,8 @@ class KokoroEngine:
         self._vocabulary: dict[str, int] = {}
         self._silent_ids: set[int] = set()
         self._styles: dict[str, NDArray[np.float32]] = {}
+        self._designed: tuple[str, Design, NDArray[np.float32]] | None = None
+        """The style that was mixed last, and of what."""
         self._job_began = time.monotonic()
         self._cost = COST_AT_FIRST
         self._found: tuple[Voice, ...] = ()
@@ -105,12 +109,23 @@ class KokoroEngine:
                     pass
 
     async def speak(
-        self, clause: str, voice: Voice, language: str, speed: float = 1.0, hurry: bool = False
+        self,
+        clause: str,
+        voice: Voice,
+        language: str,
+        speed: float = 1.0,
+        hurry: bool = False,
+        design: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[Sound, None]:
         """The clause, in chunks cut between words where it is long.
 
-        An empty sound says that the work goes on. `hurry` makes the first chunk short.
+        An empty sound says that the work goes on. `hurry` makes the first chunk short. `design` changes the voice, as
+        `kokorodesign.Design.of` takes it.
+
+        Raises:
+            BadRequest: the design is none, or of a voice that is not installed.
         """
+        wanted = self._wanted(design) if design else _AS_IT_IS
         parts: list[list[Spelling]] = []
         spell = functools.partial(self._spell, clause, voice, language, hurry)
         async for found in self._watched(spell, onnxruntime.RunOptions()):
@@ -120,7 +135,7 @@ class KokoroEngine:
         for number, part in enumerate(parts):
             options = onnxruntime.RunOptions()
             joints = (number > 0, number < len(parts) - 1)
-            job = functools.partial(self._synthesise, part, voice, speed, joints, begin_s, options)
+            job = functools.partial(self._synthesise, part, voice, wanted, speed, joints, begin_s, options)
             async for sound in self._watched(job, options):
                 yield sound or _NOTHING
                 begin_s += sound.pcm.size / SAMPLE_RATE_HZ if sound else 0.0
@@ -169,6 +184,7 @@ class KokoroEngine:
         self,
         part: list[Spelling],
         voice: Voice,
+        design: Design,
         speed: float,
         joints: tuple[bool, bool],
         begin_s: float,
@@ -180,9 +196,11 @@ class KokoroEngine:
         if not ids:
             return _NOTHING
         silent = next((n for n, i in enumerate(reversed(ids)) if i not in self._silent_ids), len(ids) - 1)
-        style = self._style(voice)[min(len(ids), MAX_PHONEMES) - 1]
+        style = self._designed_style(voice, design)[min(len(ids), MAX_PHONEMES) - 1]
         began = time.monotonic()
-        pcm, at_s = network.run(ids, style, speed, silent, options)
+        formants = design.formants
+        pcm, at_s = network.run(ids, style, speed / formants, silent, options, design.pitch / formants)
+        pcm, at_s = design.played(pcm), at_s / formants
         expected_s = spoken_s("".join(spelling.text for spelling in part))
         if expected_s > 0.5:
             self._cost = 0.7 * self._cost + 0.3 * (time.monotonic() - began) / expected_s
@@ -224,9 +242,22 @@ class KokoroEngine:
             self._network = KokoroNetwork(path)
         return self._network
 
-    def _style(self, voice: Voice) -> NDArray[np.float32]:
-        """[phonemes, 1, STYLE_SIZE]: the voice, by how many phonemes are spoken at once."""
-        name = voice.id.split(":", 1)[1]
+    def _wanted(self, facts: Mapping[str, Any]) -> Design:
+        design = Design.of(facts)
+        known = {voice.id.removeprefix("kokoro:") for voice in self.voices()}
+        if missing := sorted(set(design.timbre) - known):
+            raise BadRequest(f"design: timbre names {missing[0]!r}, which is no voice of Kokoro that is installed")
+        return design
+
+    def _designed_style(self, voice: Voice, design: Design) -> NDArray[np.float32]:
+        """In the worker: the voice's style, changed; one is kept, since a clause has several chunks."""
+        if self._designed is None or self._designed[:2] != (voice.id, design):
+            packs = {name: self._style(name) for name in design.timbre}
+            self._designed = (voice.id, design, design.style(self._style(voice.id.split(":", 1)[1]), packs))
+        return self._designed[2]
+
+    def _style(self, name: str) -> NDArray[np.float32]:
+        """[phonemes, 1, STYLE_SIZE]: a voice, by how many phonemes are spoken at once."""
         if name not in self._styles:
             path = self._models / "voices" / f"{name}.bin"
             self._styles[name] = np.fromfile(path, np.float32).reshape(-1, 1, STYLE_SIZE)

@@ -153,7 +153,7 @@ def _sound(spectrum: Spectrum) -> Pcm:
         sound[number * HOP : number * HOP + FFT_SIZE] += frame
         weight[number * HOP : number * HOP + FFT_SIZE] += square
     inner = slice(FFT_SIZE // 2, -(FFT_SIZE // 2))
-    return sound[inner] / np.maximum(weight[inner], 1e-6)
+    return np.asarray(sound[inner] / np.maximum(weight[inner], 1e-6), np.float32)
 
 
 def _levels(spectrum: Spectrum) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -170,7 +170,8 @@ def _paced(levels: NDArray[np.float32], pace: float) -> NDArray[np.float32]:
     at = np.linspace(0, frames - 1, int(frames * pace))
     before = np.minimum(at.astype(int), max(0, frames - 2))
     share = (at - before).astype(np.float32)
-    return levels[:, before] * (1 - share) + levels[:, np.minimum(before + 1, frames - 1)] * share
+    paced = levels[:, before] * (1 - share) + levels[:, np.minimum(before + 1, frames - 1)] * share
+    return np.asarray(paced, np.float32)
 
 
 _WINDOW = np.hanning(FFT_SIZE + 1)[:-1].astype(np.float32)

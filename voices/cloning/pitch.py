@@ -63,7 +63,7 @@ def _loud_frames(pcm: Pcm) -> NDArray[np.float32]:
     power = np.einsum("ij,ij->i", frames, frames) / WINDOW
     loud = power > max(1e-9, float(np.quantile(power, 0.9))) * 10 ** (QUIET_DB / 10)
     chosen = frames[loud]
-    return chosen - chosen.mean(1, keepdims=True)
+    return np.asarray(chosen - chosen.mean(1, keepdims=True), np.float32)
 
 
 def _frame_pitch(frames: NDArray[np.float32]) -> NDArray[np.float64]:
