@@ -1,8 +1,8 @@
 """A voice that Kokoro's own are mixed to: whose timbre in which shares, how high, and with how long a throat.
 
 A style of Kokoro has two halves: the first tells the decoder how the voice sounds, the second tells the predictor how
-it speaks (pitch, pace, energy). A design mixes first halves and leaves the second one to the voice that speaks. Pitch is
-changed inside the network, before the decoder. Formants are moved by playing the sound faster or slower, after the
+it speaks (pitch, pace, energy). A design mixes first halves and leaves the second one to the voice that speaks. Pitch
+is changed inside the network, before the decoder. Formants are moved by playing the sound faster or slower, after the
 network made it lower or higher, slower or faster, by as much: so nothing but the formants moves, and no vocoder is
 heard.
 """

@@ -43,8 +43,8 @@ def heard_of(folder: Path, model: CampPlus) -> dict[str, Points]:
             found = {name: held[name] for name in held.files}
     known = set(found["number"].tolist()) if found else set()
     rows = []
-    for path in sorted(folder.glob("?????.npz")):
-        if int(path.stem) not in known:
+    for path in sorted(folder.glob("*.npz")):
+        if path.stem.isdigit() and int(path.stem) not in known:
             with np.load(path) as one:
                 vector = model.vector(one["pcm"].astype(np.float32) / 32768)
                 rows.append((int(path.stem), vector, one["weights"], one["facts"]))
