@@ -11,13 +11,11 @@ and conditions, and not what people would give.
 from __future__ import annotations
 
 import argparse
-import io
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import av
 import hibari
 import numpy as np
 import soundfile
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 
 from media import SAMPLE_RATE_HZ, Pcm
 from training.designed.render import Renderer
+from training.speakers.channels import coded, noisy, telephone
 from voices.speakers.local import CampPlus, LocalModel, Resemblyzer
 
 SENTENCES = {
@@ -103,47 +102,12 @@ def _program(command: list[str]) -> tuple[Pcm, int]:
     return np.frombuffer(out[at : at + (len(out) - at) // 2 * 2], "<i2").astype(np.float32) / 32768, rate_hz
 
 
-def _noisy(pcm: Pcm) -> Pcm:
-    """Pink noise 10 dB under the speech."""
-    rng = np.random.default_rng(pcm.size)
-    spectrum = np.fft.rfft(rng.normal(size=pcm.size))
-    noise = np.fft.irfft(spectrum / np.sqrt(np.maximum(np.arange(spectrum.size), 1)), pcm.size)
-    return np.asarray(pcm + noise * pcm.std() / noise.std() * 10 ** (-10 / 20), np.float32)
-
-
-def _opus(pcm: Pcm) -> Pcm:
-    """Through Opus at 12 kbit/s."""
-    file = io.BytesIO()
-    with av.open(file, "w", format="ogg") as container:
-        stream = container.add_stream("libopus", rate=16_000, layout="mono")
-        stream.bit_rate = 12_000
-        frame = av.AudioFrame.from_ndarray((np.clip(pcm, -1, 1) * 32767).astype(np.int16)[None], "s16", "mono")
-        frame.sample_rate = SAMPLE_RATE_HZ
-        resampler = av.AudioResampler(stream.codec_context.format, "mono", 16_000)
-        for part in [*resampler.resample(frame), *resampler.resample(None)]:
-            container.mux(stream.encode(part))
-        container.mux(stream.encode(None))
-    file.seek(0)
-    with av.open(file) as container:
-        resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE_HZ)
-        parts = [part.to_ndarray()[0] for frame in container.decode(audio=0) for part in resampler.resample(frame)]
-    return np.asarray(np.concatenate(parts), np.float32)
-
-
-def _telephone(pcm: Pcm) -> Pcm:
-    """300 to 3400 Hz at 8 kHz."""
-    narrow = soxr.resample(soxr.resample(pcm, SAMPLE_RATE_HZ, 6_800), 6_800, SAMPLE_RATE_HZ)
-    spectrum = np.fft.rfft(narrow)
-    spectrum[np.fft.rfftfreq(narrow.size, 1 / SAMPLE_RATE_HZ) < 300] = 0
-    return np.asarray(np.fft.irfft(spectrum, narrow.size), np.float32)
-
-
 CONDITIONS: dict[str, Callable[[Pcm], Pcm]] = {
     "clean": lambda pcm: pcm,
     "1.5 s": lambda pcm: pcm[: SAMPLE_RATE_HZ * 3 // 2],
-    "pink noise 10 dB": _noisy,
-    "Opus 12 kbit/s": _opus,
-    "telephone": _telephone,
+    "pink noise 10 dB": partial(noisy, ratio_db=10),
+    "Opus 12 kbit/s": partial(coded, name="opus", bit_rate=12_000),
+    "telephone": telephone,
     "quarter of the level": lambda pcm: pcm * np.float32(0.25),
 }
 

@@ -1,0 +1,73 @@
+"""How long a designed voice takes, with Kokoro in its process as in the server, and how long the event loop is held.
+
+python -m training.designed.speed CLIP.wav ... --count 40
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from pathlib import Path
+
+import numpy as np
+
+from media import SAMPLE_RATE_HZ
+from training.designed.evaluate import read
+from voices.cloning.base import Clip
+from voices.cloning.designed import MODEL, designed_maker
+
+CLIP_S = 10.0
+SAMPLES = {"en": "Hello, it is a pleasure to speak for you.", "zh": "你好，很高兴认识你，以后就由我来为你说话。"}
+TICK_S = 0.002
+
+
+async def held(longest: list[float]) -> None:
+    """Note how long the event loop was away, until cancelled."""
+    before = time.perf_counter()
+    while True:
+        await asyncio.sleep(TICK_S)
+        now = time.perf_counter()
+        longest.append(now - before - TICK_S)
+        before = now
+
+
+async def run(paths: list[Path], count: int) -> None:
+    maker = designed_maker(None)
+    clips = [read(path)[: round(CLIP_S * SAMPLE_RATE_HZ)] for path in paths]
+    seconds: list[float] = []
+    stages: dict[str, list[float]] = {}
+    longest: list[float] = []
+    for number in range(count + 2):
+        language = ("en", "zh")[number % 2]
+        pcm = clips[number % len(clips)]
+        began = time.monotonic()
+
+        def reached(stage: str, share: float, began: float = began) -> None:
+            stages.setdefault(stage, []).append(time.monotonic() - began)
+
+        await maker.make(Clip(Path("none"), pcm, "", "", language), MODEL, SAMPLES[language], reached)
+        seconds.append(time.monotonic() - began)
+        if number == 1:  # Both languages are loaded.
+            seconds.clear()
+            stages.clear()
+            watch = asyncio.create_task(held(longest))
+    watch.cancel()
+    print(f"{len(seconds)} voices of {CLIP_S:.0f} s with a preview: median {np.median(seconds):.2f} s", end="")
+    print(f", p95 {np.quantile(seconds, 0.95):.2f} s, max {max(seconds):.2f} s")
+    for stage, times in stages.items():
+        print(f"  {stage} begins after {np.median(times):.2f} s")
+    print(f"event loop held at most {1000 * max(longest):.1f} ms, p99.9 {1000 * np.quantile(longest, 0.999):.1f} ms")
+    await maker.aclose()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("--count", type=int, default=40)
+    given = parser.parse_args()
+    asyncio.run(run(given.clips, given.count))
+
+
+if __name__ == "__main__":
+    main()
