@@ -135,6 +135,8 @@ def test_only_installed_voices_are_used() -> None:
     found = table.design(vector_of("bm_lewis"), Pitch(100.0, 0.1, 0.8), "en", few)
     assert set(found.timbre) <= few
     assert found.prosody["en"][0] in few and found.prosody["zh"][0] in few
+    english = table.design(vector_of("bm_lewis"), Pitch(100.0, 0.1, 0.8), "zh", {"af_heart"})
+    assert english.prosody.keys() == {"en"} and english.timbre == {"af_heart": 1.0}
     with pytest.raises(ValueError, match="none of Kokoro's voices"):
         table.design(vector_of("bm_lewis"), Pitch(100.0, 0.1, 0.8), "en", {"stranger"})
 

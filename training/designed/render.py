@@ -19,6 +19,7 @@ from media import SAMPLE_RATE_HZ
 from tts.kokoro import KokoroEngine
 from tts.kokorodesign import Design
 from tts.kokoronet import SAMPLE_RATE_HZ as KOKORO_RATE_HZ
+from voices.cloning.designtable import FORMANTS
 from voices.cloning.pitch import pitch_of
 
 PHRASES = {
@@ -43,7 +44,6 @@ PHRASES = {
 }
 REACH = (0.8, 1.6)
 """How far from the mean voice a mixture may lie, as a share of its own distance."""
-FORMANTS = (0.84, 1.19)
 PITCH_HZ = (75.0, 330.0)
 PITCH_FACTOR = (0.62, 1.6)
 BASE_PHRASES = 4

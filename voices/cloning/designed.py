@@ -98,7 +98,7 @@ class DesignedMaker:
         search = functools.partial(_designed, vector, clip.pcm, language, installed)
         recipe = await asyncio.to_thread(search)
         progress("speaking", 0.6)
-        languages = (language, *(other for other in LANGUAGES if other != language))
+        languages = tuple(sorted(recipe["prosody"], key=lambda name: name != language))
         if not sample_text or spoken_s(sample_text) > SAMPLE_LONGEST_S:
             return Made("", recipe, languages)
         pcm = await self._said(recipe, sample_text)
@@ -109,13 +109,14 @@ class DesignedMaker:
     async def speak(
         self, voice_id: str, recipe: Mapping[str, Any], text: str, language: str, model: str, speed: float
     ) -> AsyncGenerator[Sound, None]:
-        """The text, clause by clause; a language that Kokoro does not speak is read as English.
+        """The text, clause by clause; a language that the voice does not speak is read in its first one.
 
         Raises:
             EngineError: Kokoro failed.
             BadRequest: the recipe is none.
         """
-        language = language if language in LANGUAGES else LANGUAGES[0]
+        spoken = recipe.get("prosody", {})
+        language = language if language in spoken else next(iter(spoken), language)
         voice, design = self._voice(recipe, language)
         for clause in cut(text):
             sounds = self._kokoro.speak(clause, voice, language, speed=speed, design=design)

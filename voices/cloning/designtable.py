@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tts.kokorodesign import FORMANTS, PITCH
+from tts.kokorodesign import PITCH
 from voices.cloning.pitch import Pitch
 from voices.speakers.base import Vector
 
@@ -24,6 +24,8 @@ LANGUAGES = ("en", "zh")
 PITCH_SCALE, PITCH_CENTRE_HZ = 2.0, 150.0
 FORMANT_SCALE = 8.0
 """How far a point of the table moves with the logarithms of pitch and formants; timbres move by about 1 each."""
+FORMANTS = (0.84, 1.19)
+"""How far they are moved: as far as the table knows."""
 ROUNDS, POPULATION, ELITE = 16, 96, 16
 WIDTH = 0.5
 """Of the first round's search, in the table's units."""
@@ -46,7 +48,7 @@ class Found:
     """Kokoro voice -> share, the largest first; they sum to 1."""
     formants: float
     prosody: dict[str, tuple[str, float]]
-    """Language -> the voice that speaks it, and the factor on its pitch."""
+    """Language -> the voice that speaks it, and the factor on its pitch; those for which a voice is installed."""
     nearest: str
     """Kokoro's own voice that sounds most like the speaker."""
     expected: float
@@ -110,17 +112,22 @@ class Table:
         if not usable.any():
             raise ValueError("none of Kokoro's voices that the table knows is installed")
         nearest = int(likeness.argmax())
-        side = LANGUAGES.index(language) if language in LANGUAGES else 0
-        hz = pitch.median_hz or float(self.pitch_hz[nearest, side])
-        prosody = {name: self._speaker(name, hz, likeness) for name in LANGUAGES}
-        speaking = self.names.index(prosody[LANGUAGES[side]][0])
+        hz = pitch.median_hz or float(self.pitch_hz[nearest, LANGUAGES.index(_language(self.names[nearest]))])
+        spoken = [
+            name
+            for name in LANGUAGES
+            if any(usable[at] and _language(own) == name for at, own in enumerate(self.names))
+        ]
+        prosody = {name: self._speaker(name, hz, likeness) for name in spoken}
+        language = language if language in prosody else spoken[0]
+        speaking, side = self.names.index(prosody[language][0]), LANGUAGES.index(language)
         place, formants, expected = self._search(vector, hz, speaking, side, likeness)
         shares = 1 / len(self.names) + place @ self.shares
         return Found(self._timbre(shares, usable), formants, prosody, self.names[nearest], expected)
 
     def _speaker(self, language: str, hz: float, likeness: Points) -> tuple[str, float]:
         """Who of a language's voices says it, and the factor on its pitch: like the speaker, and as high."""
-        own = np.array([(name[0] == "z") == (language == "zh") for name in self.names])
+        own = np.array([_language(name) == language for name in self.names])
         factors = hz / self.pitch_hz[:, LANGUAGES.index(language)]
         fitness = np.where(own, likeness, -np.inf) - PITCH_COST * np.abs(np.log(factors))
         best = int(fitness.argmax())
@@ -164,3 +171,8 @@ class Table:
         kept = kept / kept.sum()
         order = np.argsort(-np.abs(kept))
         return {self.names[at]: round(float(kept[at]), 4) for at in order if kept[at]}
+
+
+def _language(name: str) -> str:
+    """That a voice of Kokoro is at home in."""
+    return "zh" if name.startswith("z") else "en"
