@@ -87,7 +87,7 @@ def vector_of(name: str) -> np.ndarray[Any, np.dtype[np.float32]]:
 @pytest.mark.parametrize("hz", [70.0, 120.0, 220.0, 400.0])
 def test_the_pitch_of_a_buzz_is_found_in_noise(hz: float) -> None:
     time_s = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
-    buzz = sum(np.sin(2 * np.pi * hz * number * time_s) / number for number in range(1, 8))
+    buzz = np.sum([np.sin(2 * np.pi * hz * number * time_s) / number for number in range(1, 8)], 0)
     noise = np.random.default_rng(0).normal(0, 0.1, buzz.size)
     found = pitch_of((0.1 * (buzz + noise)).astype(np.float32))
     assert found.median_hz == pytest.approx(hz, rel=0.01)

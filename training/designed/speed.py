@@ -18,7 +18,7 @@ from voices.cloning.base import Clip
 from voices.cloning.designed import MODEL, designed_maker
 
 CLIP_S = 10.0
-SAMPLES = {"en": "Hello, it is a pleasure to speak for you.", "zh": "你好，很高兴认识你，以后就由我来为你说话。"}
+SAMPLES = {"en": "Hello, it is a pleasure to speak for you.", "zh": "你好，很高兴认识你。"}
 TICK_S = 0.002
 
 

@@ -36,7 +36,7 @@ def coded(pcm: Pcm, name: str, bit_rate: int) -> Pcm:
             container.mux(stream.encode(part))
         container.mux(stream.encode(None))
     file.seek(0)
-    with av.open(file) as container:
+    with av.open(file, "r") as container:
         resampler = av.AudioResampler("flt", "mono", SAMPLE_RATE_HZ)
         parts = [part.to_ndarray()[0] for frame in container.decode(audio=0) for part in resampler.resample(frame)]
     return np.asarray(np.concatenate(parts), np.float32)

@@ -32,7 +32,7 @@ from voices.speakers.local import CampPlus
 NAME = "designed"
 MODEL = "kokoro-design-1"
 """Changes with the table and with what a recipe means."""
-SAMPLE_LONGEST_S = 4.0
+SAMPLE_LONGEST_S = 3.0
 """A longer preview is left to whoever wants to hear it, so that the voice is there within its time."""
 LIKENESS_S = 2.0
 """Of the preview, in which the likeness is measured."""
@@ -51,8 +51,10 @@ class Kokoro(Protocol):
     def why_not(self) -> str | None:
         """None when usable."""
 
-    def speak(self, clause: str, voice: Voice, language: str, **how: Any) -> AsyncGenerator[Sound, None]:
-        """With `speed` and `design`."""
+    def speak(
+        self, clause: str, voice: Voice, language: str, *, speed: float, design: Mapping[str, Any]
+    ) -> AsyncGenerator[Sound, None]:
+        """See `KokoroEngine`."""
 
     async def aclose(self) -> None:
         """Free it."""
@@ -101,10 +103,10 @@ class DesignedMaker:
         languages = tuple(sorted(recipe["prosody"], key=lambda name: name != language))
         if not sample_text or spoken_s(sample_text) > SAMPLE_LONGEST_S:
             return Made("", recipe, languages)
-        pcm = await self._said(recipe, sample_text)
-        heard = soxr.resample(pcm[: round(LIKENESS_S * self.sample_rate_hz)], self.sample_rate_hz, SAMPLE_RATE_HZ)
-        likeness = float(vector @ await self._speaker.embed(np.asarray(heard, np.float32)))
-        return Made("", recipe, languages, wav_bytes(pcm, self.sample_rate_hz), round(likeness, 3))
+        pieces = await self._said(recipe, sample_text)
+        heard, sample = await asyncio.to_thread(_preview, pieces, self.sample_rate_hz)
+        likeness = float(vector @ await self._speaker.embed(heard))
+        return Made("", recipe, languages, sample, round(likeness, 3))
 
     async def speak(
         self, voice_id: str, recipe: Mapping[str, Any], text: str, language: str, model: str, speed: float
@@ -147,8 +149,8 @@ class DesignedMaker:
             raise EngineError(self.name, reason)
         return voice, design
 
-    async def _said(self, recipe: Mapping[str, Any], text: str) -> Pcm:
-        """A short text, whole.
+    async def _said(self, recipe: Mapping[str, Any], text: str) -> list[Pcm]:
+        """A short text, in the pieces in which it came.
 
         Raises:
             EngineError: it gave no sound.
@@ -158,7 +160,7 @@ class DesignedMaker:
             pieces = [sound.pcm async for sound in sounds if sound.pcm.size]
         if not pieces:
             raise EngineError(self.name, f"no sound for the preview {text[:40]!r}")
-        return np.concatenate(pieces)
+        return pieces
 
 
 def designed_maker(settings: object) -> DesignedMaker:
@@ -180,3 +182,10 @@ def _designed(vector: Vector, pcm: Pcm, language: str, installed: set[str]) -> d
         "nearest": found.nearest,
         "expected": round(found.expected, 3),
     }
+
+
+def _preview(pieces: list[Pcm], rate_hz: int) -> tuple[Pcm, bytes]:
+    """The beginning of a preview at 16 kHz, and all of it as a WAV file."""
+    pcm = np.concatenate(pieces)
+    heard = soxr.resample(pcm[: round(LIKENESS_S * rate_hz)], rate_hz, SAMPLE_RATE_HZ)
+    return np.asarray(heard, np.float32), wav_bytes(pcm, rate_hz)

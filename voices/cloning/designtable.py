@@ -145,12 +145,11 @@ class Table:
 
         def cosines(places: Points) -> Points:
             heard = self.heard(np.column_stack((places, np.tile(rest, (len(places), 1)))).astype(np.float32))
-            found: Points = heard @ vector / np.linalg.norm(heard, axis=1)
-            return found
+            return np.asarray(heard @ vector / np.linalg.norm(heard, axis=1), np.float32)
 
         def fitness(places: Points) -> Points:
             far = FAR_COST * (places[:, :size] ** 2).sum(1) + FORMANT_COST * places[:, size] ** 2
-            return cosines(places) - far
+            return np.asarray(cosines(places) - far, np.float32)
 
         first = np.argsort(-likeness)[:STARTS]
         starts = np.column_stack((self.timbres[first], np.zeros(len(first)))).astype(np.float32)
