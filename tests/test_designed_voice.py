@@ -141,6 +141,17 @@ def test_only_installed_voices_are_used() -> None:
         table.design(vector_of("bm_lewis"), Pitch(100.0, 0.1, 0.8), "en", {"stranger"})
 
 
+@pytest.mark.parametrize("first", range(0, 36, 5))
+def test_few_installed_voices_still_give_a_design_within_bounds(first: int) -> None:
+    table = Table.load()
+    few = set(table.names[first : first + 3])
+    for name in ("am_adam", "zf_xiaobei", "bf_emma"):
+        found = table.design(vector_of(name), Pitch(150.0, 0.1, 0.8), "en", few)
+        design = Design.of({"timbre": found.timbre, "formants": found.formants})
+        assert set(design.timbre) <= few
+        assert sum(design.timbre.values()) == pytest.approx(1, abs=1e-3)
+
+
 # the recipe
 
 

@@ -163,9 +163,16 @@ class DesignedMaker:
         return pieces
 
 
-def designed_maker(settings: object) -> DesignedMaker:
-    """The maker with a Kokoro of its own, for a server whose sessions do not speak with Kokoro."""
+def designed_maker(settings: object, kokoro: Kokoro | None = None) -> DesignedMaker:
+    """The maker; no setting concerns it.
+
+    Args:
+        settings: the server's.
+        kokoro: the one that the sessions speak with; None starts a process of the maker's own, once it is asked.
+    """
     del settings
+    if kokoro is not None:
+        return DesignedMaker(kokoro, CampPlus())
     return DesignedMaker(RemoteEngine(SpeechProcess(), "tts.kokoro:KokoroEngine"), CampPlus(), owns_kokoro=True)
 
 

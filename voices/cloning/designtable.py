@@ -33,9 +33,11 @@ FAR_COST, FORMANT_COST = 0.004, 0.02
 """By squared distance from the mean voice: far away the estimate is worth less, and the voice breaks sooner."""
 STARTS = 8
 PITCH_COST = 0.5
-"""By octave of the logarithm's base e, against cosine, when a voice is chosen to speak with."""
+"""By natural logarithm of the factor on its pitch, against cosine, when a voice is chosen to speak with."""
 SHARE_LEAST = 0.02
 """Smaller shares of a voice are left out."""
+INSTALLED_LEAST = 0.5
+"""Where the shares of the installed voices sum to less, the nearest one speaks as it is."""
 
 Points = NDArray[np.float32]
 
@@ -123,7 +125,8 @@ class Table:
         speaking, side = self.names.index(prosody[language][0]), LANGUAGES.index(language)
         place, formants, expected = self._search(vector, hz, speaking, side, likeness)
         shares = 1 / len(self.names) + place @ self.shares
-        return Found(self._timbre(shares, usable), formants, prosody, self.names[nearest], expected)
+        timbre = self._timbre(shares, usable) or {self.names[nearest]: 1.0}
+        return Found(timbre, formants, prosody, self.names[nearest], expected)
 
     def _speaker(self, language: str, hz: float, likeness: Points) -> tuple[str, float]:
         """Who of a language's voices says it, and the factor on its pitch: like the speaker, and as high."""
@@ -165,8 +168,10 @@ class Table:
         return centre[:size], formants, float(cosines(centre[None])[0])
 
     def _timbre(self, shares: Points, usable: NDArray[np.bool_]) -> dict[str, float]:
-        """Shares by voice, the small ones left out, brought to a sum of 1."""
+        """Shares by voice, the small ones left out, brought to a sum of 1; nothing where too much is not installed."""
         kept = np.where(usable & (np.abs(shares) >= SHARE_LEAST), shares, 0.0)
+        if kept.sum() < INSTALLED_LEAST:
+            return {}
         kept = kept / kept.sum()
         order = np.argsort(-np.abs(kept))
         return {self.names[at]: round(float(kept[at]), 4) for at in order if kept[at]}

@@ -57,6 +57,7 @@ class LocalModel(abc.ABC):
 
         Raises:
             EngineError: less than SHORTEST_S of sound, or silence; or the checkpoint cannot be loaded.
+            Unavailable: the checkpoint is missing.
         """
         return await self._worker.run(functools.partial(self.vector, pcm))
 
@@ -65,6 +66,7 @@ class LocalModel(abc.ABC):
 
         Raises:
             EngineError: it cannot be loaded.
+            Unavailable: the checkpoint is missing.
         """
         rng = np.random.default_rng(0)
         await self.embed(rng.normal(0, 0.1, 2 * SAMPLE_RATE_HZ).astype(np.float32))
