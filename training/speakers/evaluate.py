@@ -128,25 +128,29 @@ def equal_error(same: Scores, different: Scores) -> tuple[float, float]:
 
 
 def judge(model: LocalModel, recordings: list[Pcm], voices: list[str]) -> None:
-    """Print a model's table."""
+    """Print a model's table; the last columns are for the threshold that it has."""
     clean = np.stack([model.vector(pcm) for pcm in recordings])
     pairs = np.array(list(trials(voices)))
     one, other, same = pairs[:, 0], pairs[:, 1], pairs[:, 2].astype(bool)
-    everything: list[Scores] = []
     print(f"\n{model.id.name}: {same.sum()} trials of one speaker, {(~same).sum()} of two\n")
-    print("| condition | equal error % | at cosine | same, mean | different, mean |\n|---|---|---|---|---|")
-    for name, change in CONDITIONS.items():
-        changed = clean if name == CLEAN else np.stack([model.vector(change(pcm)) for pcm in recordings])
-        scores = np.einsum("ij,ij->i", clean[one], changed[other]).astype(np.float64)
-        everything.append(scores)
+    columns = "condition | equal error % | at cosine | same, mean | different, mean"
+    print(f"| {columns} | missed % at {model.same_speaker} | mistaken % |\n|---|---|---|---|---|---|---|")
+
+    def row(name: str, scores: Scores, same: NDArray[np.bool_]) -> None:
         rate, at = equal_error(scores[same], scores[~same])
+        missed, mistaken = (scores[same] < model.same_speaker).mean(), (scores[~same] >= model.same_speaker).mean()
+        means = f"{scores[same].mean():.3f} | {scores[~same].mean():.3f}"
         print(
-            f"| {name} | {100 * rate:.2f} | {at:.3f} | {scores[same].mean():.3f} | {scores[~same].mean():.3f} |",
+            f"| {name} | {100 * rate:.2f} | {at:.3f} | {means} | {100 * missed:.1f} | {100 * mistaken:.1f} |",
             flush=True,
         )
-    scores, same = np.concatenate(everything), np.tile(same, len(everything))
-    rate, at = equal_error(scores[same], scores[~same])
-    print(f"| all | {100 * rate:.2f} | {at:.3f} | {scores[same].mean():.3f} | {scores[~same].mean():.3f} |", flush=True)
+
+    everything: list[Scores] = []
+    for name, change in CONDITIONS.items():
+        changed = clean if name == CLEAN else np.stack([model.vector(change(pcm)) for pcm in recordings])
+        everything.append(np.einsum("ij,ij->i", clean[one], changed[other]).astype(np.float64))
+        row(name, everything[-1], same)
+    row("all", np.concatenate(everything), np.tile(same, len(everything)))
 
 
 def main() -> None:

@@ -104,7 +104,7 @@ class CampPlus(LocalModel):
     """CAM++ by 3D-Speaker, trained on 200,000 speakers of Chinese and others (Apache-2.0): 60 ms of a core for 10 s."""
 
     id = ModelId("campplus", "zh-cn-common-200k", 192)
-    same_speaker = 0.5
+    same_speaker = 0.48
     group = "speakers"
     checkpoint = "campplus_cn_common.bin"
 
@@ -120,7 +120,7 @@ class Resemblyzer(LocalModel):
     """
 
     id = ModelId("resemblyzer", "0.1.4", 256)
-    same_speaker = 0.75
+    same_speaker = 0.65
     group = "resemblyzer"
     checkpoint = "resemblyzer.pt"
 
