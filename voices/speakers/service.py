@@ -6,29 +6,26 @@ answers `{"embedding": [numbers]}`, optionally with `"model_version"`.
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import json
 from typing import Any
 
-import aiohttp
 import numpy as np
 
 from asr.openai import wav_bytes
 from errors import EngineError
 from media import SAMPLE_RATE_HZ, Pcm
+from tts.wire.http import HttpVoice
 from voices.speakers.base import ModelId, Vector
 
 NAME = "http"
 DIMENSION = 256
 VERSION = "1"
 SAME_SPEAKER = 0.5
-TIMEOUT_S = 30.0
-MOST_BYTES = 1 << 20
-"""A longer answer is no vector."""
 
 
 class SpeakerService:
-    """One service; it is asked for one recording at a time and connection.
+    """One service.
 
     Args:
         url: where it is posted to; from the configuration, never from a request.
@@ -45,7 +42,7 @@ class SpeakerService:
         self.id = ModelId(NAME, version, dimension)
         self.same_speaker = same_speaker
         self._url = url
-        self._session: aiohttp.ClientSession | None = None
+        self._http = HttpVoice(NAME)
 
     def why_not(self) -> str | None:
         """None when an address is set; whether it answers shows when it is asked."""
@@ -61,32 +58,16 @@ class SpeakerService:
         """
         if reason := self.why_not():
             raise EngineError(NAME, reason.removeprefix(f"{NAME}: "), retryable=False)
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_S))
-        body = {"audio": base64.b64encode(wav_bytes(pcm)).decode("ascii"), "sample_rate": SAMPLE_RATE_HZ}
-        try:
-            async with self._session.post(self._url, json=body) as answer:
-                content = await answer.content.read(MOST_BYTES + 1)
-                while not answer.content.at_eof() and len(content) <= MOST_BYTES:
-                    content += await answer.content.read(MOST_BYTES + 1 - len(content))
-                status = answer.status
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise EngineError(NAME, f"{self._url} cannot be asked: {error or type(error).__name__}") from error
-        if status != 200:
-            said = content[:200].decode("utf-8", "replace")
-            raise EngineError(NAME, f"{self._url} answered {status}: {said}", retryable=status == 429 or status >= 500)
-        return self._vector(content)
+        body = await asyncio.to_thread(_body, pcm)
+        return self._vector(await self._http.json("POST", self._url, json=body))
 
     async def aclose(self) -> None:
         """Close its connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._http.aclose()
 
-    def _vector(self, content: bytes) -> Vector:
-        """Of an answer's body."""
+    def _vector(self, facts: Any) -> Vector:
+        """Of an answer."""
         try:
-            facts: Any = json.loads(content) if len(content) <= MOST_BYTES else None
             vector = np.asarray(facts["embedding"], np.float32)
             version = str(facts.get("model_version", self.id.version))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -101,3 +82,8 @@ class SpeakerService:
         if not np.isfinite(length) or length == 0:
             raise EngineError(NAME, "a vector that is zero or not finite", retryable=False)
         return np.asarray(vector / length, np.float32)
+
+
+def _body(pcm: Pcm) -> dict[str, Any]:
+    """What the service is sent."""
+    return {"audio": base64.b64encode(wav_bytes(pcm)).decode("ascii"), "sample_rate": SAMPLE_RATE_HZ}
