@@ -26,6 +26,7 @@ from tts.gptsovits import SovitsOptions, SovitsVoice
 from tts.indextts2 import IndexOptions, IndexVoice
 from tts.openai import OmniOptions
 from tts.wire.engine import ServerEngine
+from tts.wire.recordings import KEPT_MAX, Recordings, content
 from voices.cloning.base import Clip
 from voices.cloning.served import (
     FILES_MAX,
@@ -170,6 +171,14 @@ async def test_the_folder_does_not_grow(tmp_path: Path) -> None:
         made = await maker.make(recording(tmp_path), "", "", lambda *_: None)
         assert len(list(folder.iterdir())) == FILES_MAX
         assert (await said(maker, made.recipe)).size > 0
+
+
+async def test_recordings_are_not_kept_without_end(tmp_path: Path) -> None:
+    recordings = Recordings("cosyvoice", content)
+    for number in range(KEPT_MAX + 5):
+        (tmp_path / str(number)).write_bytes(bytes([number]))
+        assert await recordings.get(str(tmp_path / str(number))) == bytes([number])
+    assert len(recordings._kept) == KEPT_MAX
 
 
 @dataclasses.dataclass(frozen=True)

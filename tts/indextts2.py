@@ -21,7 +21,7 @@ from tts.base import Sound
 from tts.wire import refusals
 from tts.wire.engine import Asked, ServerEngine
 from tts.wire.options import Common, ServerOptions
-from tts.wire.recordings import Recordings, content
+from tts.wire.recordings import KEPT_MAX, Recordings, content
 
 GENERATE = "gen_single"
 EVENT_BYTES_MAX = 65_536
@@ -89,6 +89,8 @@ class IndexVoice(ServerEngine):
         assert asked.reference is not None
         wav = await self._files.get(asked.reference.file)
         if wav not in self._uploaded:
+            if len(self._uploaded) >= KEPT_MAX:
+                self._uploaded.clear()
             self._uploaded[wav] = await self._gradio.upload(Path(asked.reference.file).name, wav)
         try:
             values = self._values(asked.text, self._uploaded[wav])

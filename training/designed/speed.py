@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from media import SAMPLE_RATE_HZ
 from training.designed.evaluate import read

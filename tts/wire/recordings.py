@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -16,6 +17,8 @@ from media import SAMPLE_RATE_HZ, Pcm
 
 BYTES_MAX = 8 << 20
 """Half a minute at 48 kHz in stereo has 6 MiB."""
+KEPT_MAX = 32
+"""Recordings that are kept at a time: a voice library has thousands."""
 SECONDS_MAX = 30.0
 """CosyVoice takes no more."""
 
@@ -34,6 +37,7 @@ class Recordings(Generic[Made]):
         self._engine = engine
         self._make = make
         self._kept: dict[str, tuple[float, Made]] = {}
+        self._lock = threading.Lock()
 
     async def get(self, file: str) -> Made:
         """What is made of that file.
@@ -51,7 +55,12 @@ class Recordings(Generic[Made]):
         changed = path.stat().st_mtime
         kept = self._kept.get(file)
         if kept is None or kept[0] != changed:
-            kept = self._kept[file] = (changed, self._make(path))
+            kept = (changed, self._make(path))
+            with self._lock:
+                self._kept.pop(file, None)
+                while len(self._kept) >= KEPT_MAX:
+                    del self._kept[next(iter(self._kept))]
+                self._kept[file] = kept
         return kept[1]
 
 
