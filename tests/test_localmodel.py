@@ -76,7 +76,8 @@ async def test_the_prompt_is_read_ahead_and_its_cache_used(tmp_path: Path) -> No
     assert question["max_tokens"] == localmodel.REPLY_TOKENS_MAX and later["max_tokens"] == 1
 
 
-async def test_a_process_that_ends_is_told_and_started_again(tmp_path: Path) -> None:
+async def test_a_process_that_ends_is_told_and_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(localmodel, "RETRY_DELAYS_S", ())  # asked again, it would end the next process too
     async with running(tmp_path) as model:
         await said(model, "hello")
         before = model.pid
