@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class VisageError(Exception):
     """Base of every error this project raises on purpose."""
 
     status = 500
     """HTTP status at the edge."""
+    code = "internal_error"
+    """By what programs tell it apart."""
+    zh = ""
+    """The message in Chinese, where it has one."""
+    details: Mapping[str, Any] = {}
+    """JSON-ready facts for whoever wants more than a sentence."""
     retryable = False
     """True when the same call may succeed later or elsewhere (a chain then tries the next engine)."""
 
@@ -16,42 +25,49 @@ class BadRequest(VisageError):
     """The request cannot be understood or is out of bounds."""
 
     status = 400
+    code = "bad_request"
 
 
 class Unauthorized(VisageError):
     """The API key is missing or wrong."""
 
     status = 401
+    code = "unauthorized"
 
 
 class NotFound(VisageError):
     """A session, avatar, voice or recording of that name does not exist."""
 
     status = 404
+    code = "not_found"
 
 
 class Conflict(VisageError):
     """The thing exists, but its state does not allow this."""
 
     status = 409
+    code = "conflict"
 
 
 class TooLarge(VisageError):
     """More bytes, seconds or characters than allowed."""
 
     status = 413
+    code = "too_large"
 
 
 class Unprocessable(VisageError):
     """Well-formed, but the content cannot be used (not audio, an SDP without media, ...)."""
 
     status = 422
+    code = "unprocessable"
 
 
 class Busy(VisageError):
     """A limit is reached for now; the answer carries Retry-After."""
 
     status = 429
+    code = "busy"
     retryable = True
 
 
@@ -59,6 +75,7 @@ class Unavailable(VisageError):
     """A capacity, service or model that is needed is not there."""
 
     status = 503
+    code = "unavailable"
     retryable = True
 
 
@@ -66,6 +83,7 @@ class EngineError(VisageError):
     """A speech, language or lip engine failed."""
 
     status = 503
+    code = "engine_failed"
 
     def __init__(
         self, engine: str, message: str, *, retryable: bool = True, retry_after_s: float | None = None

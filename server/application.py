@@ -10,7 +10,9 @@ from aiohttp import web
 
 from server import admin, avatars, catalogue, events, funasr, human, listen, listening, offer, pages, rtvi, ten
 from server.endpoint import SERVICES, Call, Endpoint, Nothing, Services
-from server.middleware import Handler, admit, explain, identify, success
+from server.envelope import envelope_of, success
+from server.library import account, creation, embeddings, files, generate, openai, voices
+from server.middleware import Handler, admit, explain, identify
 from server.reading import read_json, understood
 from server.security import check_key
 from server.tenroom import Rooms
@@ -28,19 +30,28 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     *rtvi.ENDPOINTS,
     *funasr.ENDPOINTS,
     *ten.ENDPOINTS,
+    *files.ENDPOINTS,
+    *embeddings.ENDPOINTS,
+    *creation.ENDPOINTS,
+    *voices.ENDPOINTS,
+    *generate.ENDPOINTS,
+    *account.ENDPOINTS,
+    *openai.ENDPOINTS,
 )
 HEADER_BYTES_MAX = 16_384
 
 
 def dispatcher(endpoint: Endpoint[Any]) -> Handler:
     """A handler that checks the key, reads the request as declared, and wraps what the endpoint returns."""
+    envelope = envelope_of(endpoint.path)
 
     async def dispatch(request: web.Request) -> web.StreamResponse:
         services = request.app[SERVICES]
         if endpoint.locked:
             check_key(request, services.settings.api_key, in_query=endpoint.key_in_query)
-        result = await endpoint.handler(Call(request, services, await _given(endpoint, request)))
-        return result if isinstance(result, web.StreamResponse) else success(result)
+        place = None if endpoint.within is None else understood(endpoint.within, dict(request.match_info))
+        result = await endpoint.handler(Call(request, services, await _given(endpoint, request), place))
+        return result if isinstance(result, web.StreamResponse) else success(result, envelope)
 
     return dispatch
 

@@ -1,4 +1,4 @@
-"""What a client may choose from: avatars and voices."""
+"""What a client may choose from: avatars and built-in voices."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def poster(call: Call[AvatarRequest]) -> web.StreamResponse:
 
 
 async def voices(call: Call[Nothing]) -> Any:
-    """The voices that can be used now."""
+    """The built-in voices that can be used now; the library lists its own at `/api/voices`."""
     return Voices(
         voices=[
             VoiceEntry(
@@ -107,5 +107,9 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "A still of an avatar.", "形象封面图。",
         TAG, AvatarRequest, "path", media="image/jpeg", statuses=(404,),
     ),
-    Endpoint("GET", "/api/voices", voices, "The voices usable now.", "当前可用音色列表。", TAG, Nothing, data=Voices),
+    Endpoint(
+        "GET", "/api/speech/voices", voices,
+        "The voices of the speech engines that can be used now.", "语音引擎当前可用的内置音色。",
+        TAG, Nothing, data=Voices,
+    ),
 )  # fmt: skip

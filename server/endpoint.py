@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from config import Settings
 from errors import NotFound
 from tts.base import Voice
+from voices.people import LOCAL, User
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -98,6 +99,10 @@ class Call(Generic[Given]):
     request: web.Request
     services: Services
     given: Given
+    place: Any = None
+    """The path's fields, where the endpoint names a model `within` for them."""
+    user: User = LOCAL
+    """Who asks."""
 
 
 class Nothing(BaseModel):
@@ -150,8 +155,12 @@ class Endpoint(Generic[Given]):
     tag: str
     takes: type[Given]
     where: Where = "nothing"
+    within: type[BaseModel] | None = None
+    """Model of the path's fields, where `takes` comes from elsewhere."""
     data: Any = None
     """Type of the answer's `data`; None when there is none."""
+    success: tuple[int, ...] = (200,)
+    """Statuses of answers that are no failure."""
     media: str = "application/json"
     """What a whole response is, when the handler returns one."""
     statuses: tuple[int, ...] = ()

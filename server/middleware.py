@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-import functools
-import json
 import logging
 import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from aiohttp import web
 
-from errors import Busy, NotFound, Unavailable, VisageError
+from errors import NotFound, VisageError
 from server.endpoint import SERVICES
+from server.envelope import envelope_of, failure, refusal
 from server.security import Forbidden, check_origin, cors_headers, preflight_headers
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID = web.RequestKey("request_id", str)
-RETRY_AFTER_S = {Busy.status: 1, Unavailable.status: 5}
 PRIVATE_HEADERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-as_json = functools.partial(json.dumps, ensure_ascii=False)
-
-
-def failure(status: int, message: str) -> web.Response:
-    """A failed request's answer: a real status, and LiveTalking's `code` -1 with a sentence."""
-    response = web.json_response({"code": -1, "msg": message}, status=status, dumps=as_json)
-    if status in RETRY_AFTER_S:
-        response.headers["Retry-After"] = str(RETRY_AFTER_S[status])
-    return response
-
-
-def success(data: Any = None) -> web.Response:
-    """`{"code": 0, "msg": "ok"}`, with `data` where there is any."""
-    body: dict[str, Any] = {"code": 0, "msg": "ok"}
-    if data is not None:
-        body["data"] = data
-    return web.json_response(body, dumps=as_json)
 
 
 @web.middleware
@@ -74,7 +52,7 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         origin = check_origin(request, request.app[SERVICES].settings)
     except Forbidden as error:
-        return failure(error.status, str(error))
+        return refusal(error, request)
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers and origin is not None:
         return web.Response(status=204, headers={**cors_headers(origin), **preflight_headers()})
     response = await handler(request)
@@ -89,7 +67,7 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except VisageError as error:
-        return failure(error.status, str(error))
+        return refusal(error, request)
     except web.HTTPException as error:
         return _from_http(request, error)
     except ConnectionError:
@@ -97,17 +75,21 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         request_id = request[REQUEST_ID]
         log.exception("request %s: %s %s failed", request_id, request.method, request.path)
-        return failure(500, f"an unexpected error, logged under request id {request_id}")
+        message = f"an unexpected error, logged under request id {request_id}"
+        return failure(500, message, envelope_of(request.path), details={"request_id": request_id})
 
 
 def _from_http(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
     if error.status < 400:
         return error
+    envelope = envelope_of(request.path)
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
-        response = failure(405, f"{request.path} does not take {request.method}; it takes {allowed}")
+        message = f"{request.path} does not take {request.method}; it takes {allowed}"
+        response = failure(405, message, envelope, details={"allowed": sorted(error.allowed_methods)})
         response.headers["Allow"] = allowed
         return response
     if isinstance(error, web.HTTPNotFound):
-        return failure(NotFound.status, f"there is nothing at {request.path}; GET /docs lists what there is")
-    return failure(error.status, error.reason)
+        message = f"there is nothing at {request.path}; GET /docs lists what there is"
+        return failure(NotFound.status, message, envelope, code=NotFound.code)
+    return failure(error.status, error.reason, envelope)

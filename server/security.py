@@ -13,13 +13,14 @@ from errors import Unauthorized, VisageError
 
 CORS_MAX_AGE_S = 600
 CORS_HEADERS = "Authorization, Content-Type, X-API-Key, X-Request-Id"
-CORS_METHODS = "GET, POST, PATCH, DELETE, OPTIONS"
+CORS_METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
 class Forbidden(VisageError):
     """The page that asks, or the name it used for this server, is not one that may."""
 
     status = 403
+    code = "forbidden"
 
 
 def check_key(request: web.Request, api_key: str, *, in_query: bool) -> None:

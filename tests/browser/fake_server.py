@@ -207,7 +207,7 @@ class FakeServer:
             web.delete("/session/{id}", self.leave),
             web.get("/api/avatars", self.avatars),
             web.get("/api/avatars/{id}/poster", self.poster),
-            web.get("/api/voices", self.voices),
+            web.get("/api/speech/voices", self.voices),
             web.get("/api/client", self.client),
             web.post("/api/listening", self.listening),
             web.get("/fake/seen", self.seen),

@@ -17,7 +17,7 @@ export interface HumanOptions {
   type: "echo" | "chat";
   text: string;
   interrupt?: boolean;
-  /** Voice id of `GET /api/voices`; the server chooses by language without it. */
+  /** Voice id of `GET /api/speech/voices`; the server chooses by language without it. */
   voice?: string;
 }
 
@@ -207,7 +207,7 @@ export class Api {
   }
 
   async voices(): Promise<Voice[]> {
-    return rowsOf(await this.get("api/voices"), "voices").filter(hasId).map(voiceOf);
+    return rowsOf(await this.get("api/speech/voices"), "voices").filter(hasId).map(voiceOf);
   }
 
   /** A picture as an address for `<img>`; with a key it has to be fetched, since `<img>` sends no header. */
