@@ -7,9 +7,10 @@ import re
 from typing import Annotated, Any, Literal
 
 import yaml  # type: ignore[import-untyped]
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from configlibrary import LibrarySettings, Words, setting
 from errors import VisageError
 from tts import names as tts
 
@@ -23,7 +24,17 @@ ENGINE_DEFAULTS: dict[str, dict[str, int]] = {
 """By model: the settings that stay empty until an engine is chosen, and are then what it works best with."""
 LLM_TOOLS = ("clock", "faq")
 """Values allowed in `--llm_tools`."""
-SECRETS = ("api_key", "llm_api_key", "asr_api_key", "turn")
+SECRETS = (
+    "api_key",
+    "llm_api_key",
+    "asr_api_key",
+    "turn",
+    "database_url",
+    "redis_url",
+    "storage_access_key",
+    "storage_secret_key",
+    "step_api_key",
+)
 """Settings never shown; `public` says only whether they are set."""
 HIDDEN = (*SECRETS, "tts_options", "tts_server")
 """Settings whose refused values are not repeated: someone may have written a key into them."""
@@ -33,16 +44,6 @@ class ConfigError(VisageError):
     """A setting is unknown or has a value that cannot be used. The message names it and says what is allowed."""
 
     status = 500
-
-
-def _split(value: object) -> object:
-    """`"a, b"` -> `("a", "b")`; lists pass through."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 def _mapping(value: object) -> object:
@@ -59,12 +60,7 @@ Options = Annotated[dict[str, dict[str, Any]], BeforeValidator(_mapping)]
 _SECRET_OPTION = re.compile(r"(^|_)(api_?key|key|secret|token|password)$", re.IGNORECASE)
 
 
-def setting(default: Any, en: str, zh: str, *flags: str, **limits: Any) -> Any:
-    """A field with its description in both languages and, where they differ from its name, its flags."""
-    return Field(default, description=en, json_schema_extra={"zh": zh, "flags": list(flags)}, **limits)
-
-
-class Settings(BaseSettings):
+class Settings(LibrarySettings):
     """Everything that can be configured."""
 
     model_config = SettingsConfigDict(extra="forbid", validate_default=True, frozen=True)

@@ -30,6 +30,24 @@ def _field_flags(name: str, field: FieldInfo) -> list[str]:
     return list(dict.fromkeys([*flags, f"--{name}", f"--{name.replace('_', '-')}"]))
 
 
+def _plain_names() -> dict[str, str]:
+    """Names in the environment without our prefix -> their field."""
+    found = {}
+    for name, field in Settings.model_fields.items():
+        extra = field.json_schema_extra
+        plain = extra.get("env") if isinstance(extra, dict) else None
+        if plain:
+            found[str(plain)] = name
+    return found
+
+
+def _environment(variables: Mapping[str, str | None], origin: str) -> dict[str, Any]:
+    """The settings among variables; one with our prefix goes before one without."""
+    ours = _known({key: value for key, value in variables.items() if key.startswith(ENV_PREFIX)}, origin, ENV_PREFIX)
+    plain = {name: variables[key] for key, name in _plain_names().items() if variables.get(key)}
+    return {**plain, **ours}
+
+
 def _names() -> dict[str, str]:
     """Every spelling of a key (folded) -> its field."""
     spellings = {}
@@ -123,12 +141,10 @@ def load(argv: Sequence[str] = (), *, directory: Path | None = None) -> Settings
     path = Path(named) if named else directory / "config.yaml"
     if named and not path.is_file():
         raise ConfigError(f"command line: --config {named}: there is no such file")
-    env = {key: value for key, value in os.environ.items() if key.startswith(ENV_PREFIX)}
-    dotenv = {key: value for key, value in dotenv_values(directory / ".env").items() if key.startswith(ENV_PREFIX)}
     sources = [
         ("command line", flags),
-        ("environment", _known(env, "environment", ENV_PREFIX)),
-        (".env", _known(dotenv, ".env", ENV_PREFIX)),
+        ("environment", _environment(os.environ, "environment")),
+        (".env", _environment(dotenv_values(directory / ".env"), ".env")),
         (str(path), _from_yaml(path) if path.is_file() else {}),
     ]
     merged: dict[str, Any] = {}
@@ -170,9 +186,11 @@ def example() -> str:
         default = field.default
         value = ",".join(default) if isinstance(default, tuple) else default
         shown = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
+        env = extra.get("env") if isinstance(extra, dict) else ""
         lines += [
             f"# {field.description}",
             f"# {extra['zh'] if isinstance(extra, dict) else ''}",
+            *([f"# environment: {ENV_PREFIX}{name.upper()} or {env}"] if env else []),
             f"# {name}: {shown}",
             "",
         ]

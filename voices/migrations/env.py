@@ -1,0 +1,15 @@
+"""Alembic's way in: `voices.migrate` hands over a connection."""
+
+from alembic import context
+
+from voices.schema import Base
+
+connection = context.config.attributes["connection"]
+context.configure(
+    connection=connection,
+    target_metadata=Base.metadata,
+    render_as_batch=True,  # SQLite changes a table by copying it
+    transaction_per_migration=True,
+)
+with context.begin_transaction():
+    context.run_migrations()
