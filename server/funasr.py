@@ -23,9 +23,9 @@ import av.error
 import numpy as np
 from aiohttp import web
 
+from audiofile import decode, inspect
 from errors import BadRequest, Busy, Unavailable, Unprocessable, VisageError
 from media import Pcm
-from server.audiofile import decode, inspect
 from server.ears import Ears
 from server.endpoint import Call, Endpoint, Nothing
 from server.funasrclient import Client

@@ -14,13 +14,13 @@ import soxr
 from pydantic import Field
 
 from asr.pieces import pieces
+from audiofile import RATE_MAX_HZ, RATE_MIN_HZ
 from errors import BadRequest, TooLarge, VisageError
 from listening.listener import Listener, ListenerEvents
 from listening.microphone import Microphone
 from listening.sources import PcmSource
 from listening.utterance import Utterance
 from media import SAMPLE_RATE_HZ, Pcm
-from server.audiofile import RATE_MAX_HZ, RATE_MIN_HZ
 from server.ears import Ears
 from server.endpoint import Fields
 from server.increments import Increments, joined

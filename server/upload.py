@@ -15,10 +15,10 @@ from typing import IO, TypeVar
 import av.error
 from aiohttp import web
 
+from audiofile import Facts, decode, inspect
 from config import Settings
 from errors import Unprocessable
 from media import Pcm
-from server.audiofile import Facts, decode, inspect
 from server.form import read_form
 
 UPLOAD_TIMEOUT_S = 300.0

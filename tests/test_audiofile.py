@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audiofile import decode, inspect, riff_missing_bytes
 from errors import TooLarge, Unprocessable
 from media import SAMPLE_RATE_HZ
-from server.audiofile import decode, inspect, riff_missing_bytes
 from server.upload import Recording
 from tests.fakes.sounds import TONE_HZ, encoded, pitch_hz, written
 

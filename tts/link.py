@@ -24,6 +24,7 @@ LOADING_S = 15.0
 """A process may be loading for so long after its start; who asks it meanwhile is told to wait."""
 HEARTBEAT_S = 1.0
 END_TIMEOUT_S = 2.0
+SPEECH = "tts.process"
 ROOT = Path(__file__).resolve().parent.parent
 
 log = logging.getLogger(__name__)
@@ -46,8 +47,11 @@ class Link:
         self._closed = False
 
     @classmethod
-    async def open(cls) -> Link:
+    async def open(cls, module: str = SPEECH) -> Link:
         """Start a process.
+
+        Args:
+            module: what it runs.
 
         Raises:
             OSError: it cannot be started.
@@ -55,7 +59,7 @@ class Link:
         here, there = socket.socketpair()
         try:
             with there:
-                process = _start(there)
+                process = _start(there, module)
             reader, writer = await asyncio.open_connection(sock=here, limit=messages.STREAM_LIMIT_BYTES)
         except BaseException:
             here.close()  # which ends a process that was started
@@ -150,15 +154,15 @@ class Link:
             self._writer.write(messages.pack(facts, samples))
 
 
-def _start(connection: socket.socket) -> subprocess.Popen[bytes]:
-    """A speech process on the other end of `connection`, which Ctrl-C does not reach: that is the server's business.
+def _start(connection: socket.socket, module: str) -> subprocess.Popen[bytes]:
+    """A process on the other end of `connection`, which Ctrl-C does not reach: that is the server's business.
 
     It stays in the server's session, since Linux may share the cores out by session first and by niceness second.
     """
     path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part)
     level = logging.getLogger().getEffectiveLevel()
     # -P: what lies in the working directory is not what the process means by its imports.
-    command = [sys.executable, "-P", "-m", "tts.process", str(connection.fileno()), str(level)]
+    command = [sys.executable, "-P", "-m", module, str(connection.fileno()), str(level)]
     return subprocess.Popen(
         command,
         pass_fds=(connection.fileno(),),

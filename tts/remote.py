@@ -19,7 +19,7 @@ import numpy as np
 from errors import EngineError, VisageError
 from tts import messages, traits
 from tts.base import Sound, Voice
-from tts.link import Answer, Link
+from tts.link import SPEECH, Answer, Link
 
 REST_FIRST_S = 0.5
 """From the end of a process to the start of the next; twice as long each time one does not live for HEALTHY_S."""
@@ -37,10 +37,12 @@ class SpeechProcess:
 
     Args:
         rest_s: see REST_FIRST_S.
+        module: what it runs; another than that of the engines speaks the same language.
     """
 
-    def __init__(self, rest_s: float = REST_FIRST_S) -> None:
+    def __init__(self, rest_s: float = REST_FIRST_S, module: str = SPEECH) -> None:
         self._rest_s = rest_s
+        self._module = module
         self._engines: set[str] = set()
         self._warm: dict[str, Mapping[str, Any]] = {}
         """By engine: the request that warmed it up."""
@@ -100,7 +102,7 @@ class SpeechProcess:
             while True:
                 began = time.monotonic()
                 try:
-                    link = await Link.open()
+                    link = await Link.open(self._module)
                 except OSError as error:
                     ended = f"the speech process cannot be started: {error}"
                 else:

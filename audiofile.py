@@ -1,4 +1,4 @@
-"""Recorded sound in any common container: judged by its packets, decoded to 16 kHz mono block by block.
+"""Recorded sound in any common container: judged by its packets, decoded to mono block by block.
 
 Blocking; called on decoder threads.
 """
@@ -160,8 +160,8 @@ def _length(container: av.container.InputContainer, stream: av.AudioStream, max_
     return max(end, summed), cut
 
 
-def decode(file: IO[bytes], max_s: float) -> Generator[Pcm, None, None]:
-    """The file's sound as 16 kHz mono blocks: a short one first, so that it starts soon, then `BLOCK_S` each.
+def decode(file: IO[bytes], max_s: float, target_hz: int = SAMPLE_RATE_HZ) -> Generator[Pcm, None, None]:
+    """The file's sound as mono blocks at `target_hz`: a short one first, so that it starts soon, then `BLOCK_S` each.
 
     Raises:
         Unprocessable: the format changes midway.
@@ -173,7 +173,7 @@ def decode(file: IO[bytes], max_s: float) -> Generator[Pcm, None, None]:
         rate_hz = stream.codec_context.sample_rate
         # Interleaved, never planar: PyAV 18 crashes in `to_ndarray` of a planar frame of 8 or more channels.
         to_float = av.AudioResampler(format="flt")
-        resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32")
+        resampler = soxr.ResampleStream(rate_hz, target_hz, 1, dtype="float32")
         held: list[NDArray[np.float32]] = []
         count, total = 0, 0
         wanted = int(FIRST_BLOCK_S * rate_hz)

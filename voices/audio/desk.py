@@ -1,0 +1,81 @@
+"""`AudioDesk`: hands recordings to the process that makes them ready."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+
+from audiofile import Facts
+from errors import Busy, EngineError
+from tts.remote import SpeechProcess
+from voices.audio.judge import Limits
+from voices.audio.prepare import Prepared
+from voices.audio.refusals import Refused
+
+MODULE = "voices.audio.process"
+NAME = "audio"
+WAITING_MAX = 256
+"""Recordings handed in and not answered; one more is refused."""
+PATIENCE_S = 120.0
+TRIES = 3
+"""A recording that was only waiting when another one ended the process is handed in again."""
+
+
+class AudioDesk:
+    """One process; started with the first recording.
+
+    Args:
+        limits: of what is taken.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._process = SpeechProcess(module=MODULE)
+        self._process.join(NAME)
+        self._waiting = 0
+
+    async def prepare(self, data: bytes) -> Prepared:
+        """See `voices.audio.prepare`.
+
+        Raises:
+            Refused: no recording, or none that a voice can be made of; also one that ended the process.
+            TooLarge: longer than anything that is decoded.
+            Busy: too many are waiting.
+        """
+        if self._waiting >= WAITING_MAX:
+            raise Busy(f"{WAITING_MAX} recordings are waiting to be looked at: try again in a few seconds")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                return await self._tried(data)
+        except TimeoutError as error:
+            raise Busy(f"the recording was not looked at within {PATIENCE_S:.0f} s: try again later") from error
+        finally:
+            self._waiting -= 1
+
+    async def _tried(self, data: bytes) -> Prepared:
+        for attempt in range(TRIES):
+            try:
+                return await self._ask(data)
+            except EngineError as error:
+                if attempt == TRIES - 1:
+                    raise Refused("broken") from error
+                await asyncio.sleep(0.5 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    async def _ask(self, data: bytes) -> Prepared:
+        request = self._process.ask(NAME, {"do": "prepare", "limits": dataclasses.asdict(self.limits)}, data)
+        async with contextlib.aclosing(request) as answers:
+            async for facts, samples in answers:
+                if facts["is"] == "refused":
+                    raise Refused(facts["code"], **facts["facts"])
+                if facts["is"] == "prepared":
+                    told = facts["prepared"]
+                    made = {**told, "wav": samples, "peaks": bytes(told["peaks"]), "facts": Facts(**told["facts"])}
+                    return Prepared(**made)
+        raise EngineError(NAME, "the process gave no answer")
+
+    async def aclose(self) -> None:
+        """End the process."""
+        await self._process.leave(NAME)
