@@ -11,7 +11,6 @@ from media import SAMPLE_RATE_HZ, Pcm
 
 SILENCE_DBFS = -48.0
 """Quieter blocks at the ends of a clause are silence; the engines' own noise lies under -60, a soft `s` over -45."""
-BLOCK = SAMPLE_RATE_HZ // 100
 LEAD_MS = 30
 """Silence kept before the first sound of a clause, so that a soft onset is not clipped."""
 TAIL_MS = 60
@@ -24,9 +23,10 @@ _EMPTY: Pcm = np.zeros(0, np.float32)
 
 
 class Trim:
-    """Cuts a stream's silence at both ends: feed it any lengths, get what is certain; at 16 kHz."""
+    """Cuts a stream's silence at both ends: feed it any lengths, get what is certain."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate_hz: int = SAMPLE_RATE_HZ) -> None:
+        self._block = rate_hz // 100
         self._held = _EMPTY
         self._begun = False
         self.cut_samples = 0
@@ -38,15 +38,15 @@ class Trim:
         loud = self._loud_blocks()
         if not loud.size:
             if not self._begun:
-                self._drop(self._held.size // BLOCK * BLOCK - LEAD_MS * BLOCK // 10)
+                self._drop(self._held.size // self._block * self._block - LEAD_MS * self._block // 10)
             return _EMPTY
         if not self._begun:
-            first = int(loud[0]) * BLOCK
-            cut = self._drop(first - LEAD_MS * BLOCK // 10)
+            first = int(loud[0]) * self._block
+            cut = self._drop(first - LEAD_MS * self._block // 10)
             self._begun = True
-            end = (int(loud[-1]) + 1) * BLOCK - cut
+            end = (int(loud[-1]) + 1) * self._block - cut
         else:
-            end = (int(loud[-1]) + 1) * BLOCK
+            end = (int(loud[-1]) + 1) * self._block
         out, self._held = self._held[:end], self._held[end:]
         return out
 
@@ -54,14 +54,14 @@ class Trim:
         """The end of the clause: its last decay, then silence up to `pause_ms` in all."""
         if not self._begun:
             return _EMPTY
-        tail = self._held[: SAMPLE_RATE_HZ * min(TAIL_MS, pause_ms) // 1000]
-        rest = max(0, SAMPLE_RATE_HZ * pause_ms // 1000 - tail.size)
+        tail = self._held[: self._block * min(TAIL_MS, pause_ms) // 10]
+        rest = max(0, self._block * pause_ms // 10 - tail.size)
         return np.concatenate((tail, np.zeros(rest, np.float32)))
 
     def _loud_blocks(self) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-        blocks = self._held[: self._held.size // BLOCK * BLOCK].reshape(-1, BLOCK)
+        blocks = self._held[: self._held.size // self._block * self._block].reshape(-1, self._block)
         floor = 10 ** (SILENCE_DBFS / 10)
-        return np.flatnonzero(np.einsum("ij,ij->i", blocks, blocks) > floor * BLOCK)
+        return np.flatnonzero(np.einsum("ij,ij->i", blocks, blocks) > floor * self._block)
 
     def _drop(self, samples: int) -> int:
         samples = max(0, samples)

@@ -33,7 +33,8 @@ class AudioDesk:
         self.limits = limits
         self._process = SpeechProcess(module=MODULE)
         self._process.join(NAME)
-        self._waiting = 0
+        self.waiting = 0
+        """Recordings handed in and not answered."""
 
     async def prepare(self, data: bytes) -> Prepared:
         """See `voices.audio.prepare`.
@@ -43,16 +44,16 @@ class AudioDesk:
             TooLarge: longer than anything that is decoded.
             Busy: too many are waiting.
         """
-        if self._waiting >= WAITING_MAX:
+        if self.waiting >= WAITING_MAX:
             raise Busy(f"{WAITING_MAX} recordings are waiting to be looked at: try again in a few seconds")
-        self._waiting += 1
+        self.waiting += 1
         try:
             async with asyncio.timeout(PATIENCE_S):
                 return await self._tried(data)
         except TimeoutError as error:
             raise Busy(f"the recording was not looked at within {PATIENCE_S:.0f} s: try again later") from error
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
     async def _tried(self, data: bytes) -> Prepared:
         for attempt in range(TRIES):

@@ -117,5 +117,5 @@ def wav_bytes(pcm: Pcm, rate_hz: int) -> bytes:
 def read_wav(data: bytes) -> tuple[Pcm, int]:
     """What `wav_bytes` wrote, and its rate."""
     with wave.open(io.BytesIO(data)) as file:
-        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-        return samples.astype(np.float32) / 32768, file.getframerate()
+        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32)
+        return samples / np.float32(32768), file.getframerate()

@@ -84,7 +84,7 @@ def _store(settings: LibrarySettings, endpoint: str) -> Any:
     from obstore.store import S3Store
 
     bucket, _, prefix = settings.storage_path.partition("/")
-    config: dict[str, Any] = {"region": settings.storage_region, "virtual_hosted_style_request": not endpoint}
+    config: Any = {"region": settings.storage_region, "virtual_hosted_style_request": not endpoint}
     if endpoint:
         config["endpoint"] = endpoint
     if settings.storage_access_key:

@@ -1,0 +1,195 @@
+"""`Library`: the voice library of a server, opened behind its start.
+
+Importing what it is made of takes a second, and a database may be gone for a while. So the server is ready without it;
+whoever wants it waits until it is open, or is told why it cannot be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import importlib
+import importlib.util
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from config import ConfigError, Settings
+from errors import Unavailable, VisageError
+from tts.library import PREFIX, LibraryEngine
+from voices.people import LOCAL, User
+
+if TYPE_CHECKING:
+    from tts.base import Voice
+    from tts.chain import Chain
+    from voices.cloning.build import Makers
+    from voices.opened import Opened
+    from voices.speakers.base import SpeakerModel
+
+RETRY_S = 2.0
+"""A library that could not be opened is tried again for a request that comes so much later."""
+PACKAGES = {"postgresql": "asyncpg", "redis_url": "redis", "s3": "obstore"}
+"""What the extra `platform` brings, by what needs it."""
+
+log = logging.getLogger(__name__)
+
+
+def _makers(settings: Settings) -> Makers:
+    from voices.cloning.build import build_makers
+
+    return build_makers(settings)
+
+
+def _speaker_model(settings: Settings) -> SpeakerModel | None:
+    if importlib.util.find_spec("voices.speakers.build") is None:
+        return None
+    build: Callable[[Settings], SpeakerModel | None]
+    build = importlib.import_module("voices.speakers.build").build_speaker_model
+    return build(settings)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sources:
+    """Where voices come from and what tells speakers apart; both are made when the library opens."""
+
+    makers: Callable[[Settings], Makers] = _makers
+    speaker_model: Callable[[Settings], SpeakerModel | None] = _speaker_model
+
+
+def check(settings: Settings) -> None:
+    """Refuse a configuration that needs a package which is not installed.
+
+    Raises:
+        ConfigError: it does.
+    """
+    needs = {
+        "postgresql": settings.database_url.startswith("postgres"),
+        "redis_url": bool(settings.redis_url),
+        "s3": settings.storage_type == "s3",
+    }
+    for what, needed in needs.items():
+        if needed and importlib.util.find_spec(PACKAGES[what]) is None:
+            raise ConfigError(f"{what} needs the package {PACKAGES[what]}, which is not installed: make platform")
+
+
+class Library:
+    """Made on the event loop; `start` when the server is ready, `aclose` in the end.
+
+    Args:
+        settings: the configuration.
+        root: folder of its database and storage, where nothing else is configured.
+        chain: the speech engines, where there are any.
+        engine: speaks its voices in sessions.
+        sources: where voices come from.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        root: Path,
+        chain: Callable[[], Chain | None],
+        engine: LibraryEngine,
+        sources: Sources | None = None,
+    ) -> None:
+        self._settings = settings
+        self._root = root
+        self._chain = chain
+        self._engine = engine
+        self._sources = sources or Sources()
+        self._stack = contextlib.AsyncExitStack()
+        self._opened: Opened | None = None
+        self._opening: asyncio.Task[Opened] | None = None
+        self._failed_at = 0.0
+        self._starting: asyncio.Task[None] | None = None
+
+    def start(self, after: Awaitable[None], then: Callable[[], None] = lambda: None) -> None:
+        """Open it once `after` has come, and do `then`."""
+        self._starting = asyncio.create_task(self._start(after, then), name="voice library start")
+
+    async def _start(self, after: Awaitable[None], then: Callable[[], None]) -> None:
+        await after
+        try:
+            await self.opened()
+            if self._settings.ref_file.startswith(PREFIX):
+                await self.admit(self._settings.ref_file, LOCAL)
+        except VisageError as error:  # told again to whoever wants it
+            log.warning("the voice library is not open: %s", error)
+        then()
+
+    async def opened(self) -> Opened:
+        """It, open.
+
+        Raises:
+            DatabaseUnavailable: the database does not answer.
+            Unavailable: it cannot be opened, and why.
+        """
+        if self._opened is not None:
+            return self._opened
+        if self._opening is None or (self._opening.done() and time.monotonic() - self._failed_at > RETRY_S):
+            self._opening = asyncio.create_task(self._open(), name="voice library opening")
+        return await asyncio.shield(self._opening)
+
+    async def _open(self) -> Opened:
+        try:
+            module = await asyncio.to_thread(importlib.import_module, "voices.opened")
+            plan = module.Plan(
+                settings=self._settings,
+                root=self._root,
+                chain=self._chain,
+                engine=self._engine,
+                makers=self._sources.makers,
+                speaker_model=self._sources.speaker_model,
+            )
+            self._opened = await self._stack.enter_async_context(module.open_library(plan))
+            return self._opened
+        except ConfigError as error:
+            self._failed_at = time.monotonic()
+            raise Unavailable(f"the voice library cannot be opened: {error}") from error
+        except BaseException:
+            self._failed_at = time.monotonic()
+            raise
+
+    async def admit(self, name: str, user: User) -> Voice:
+        """Let a session of a user's have a voice of the library.
+
+        Args:
+            name: `library:voice-…`.
+            user: whose session it is.
+
+        Raises:
+            NotFound: there is none, or they may not have it.
+            NoMaker: who speaks it cannot be asked now.
+            Unavailable: the library is not open.
+        """
+        opened = await self.opened()
+        reader = await opened.readers.find(name, user)
+        voice = opened.readers.as_voice(reader)
+        self._engine.admit(voice)
+        return voice
+
+    async def user_of_key(self, key: str) -> User | None:
+        """Whose key it is; None for nobody's.
+
+        Raises:
+            Unavailable: the library is not open.
+        """
+        return await (await self.opened()).accounts.by_key(key)
+
+    def figures(self) -> dict[str, float]:
+        """For `/metrics`."""
+        return {"voices_open": float(self._opened is not None), **(self._opened.figures() if self._opened else {})}
+
+    def describe(self) -> Mapping[str, Any]:
+        """JSON-ready facts."""
+        return self._opened.describe() if self._opened is not None else {"open": False}
+
+    async def aclose(self) -> None:
+        """Close it."""
+        for task in (self._starting, self._opening):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        await self._stack.aclose()
