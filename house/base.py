@@ -11,6 +11,7 @@ from errors import NotFound
 from server.endpoint import AvatarCard
 from sessions.session import Built, Wish
 from tts.base import Voice
+from tts.chain import Chain
 from webrtc import PeerSession, RtcOptions
 
 
@@ -39,6 +40,10 @@ class House(Protocol):
 
     def find_voice(self, name: str) -> Voice | None:
         """The voice of that id or name, listed or not; None when there is none."""
+        ...
+
+    def speech(self) -> Chain | None:
+        """The speech engines, where there are any."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -106,6 +111,10 @@ class TestcardHouse:
 
     def find_voice(self, name: str) -> Voice | None:
         """It has none."""
+        return None
+
+    def speech(self) -> Chain | None:
+        """None."""
         return None
 
     def describe(self) -> dict[str, Any]:

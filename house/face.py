@@ -22,7 +22,8 @@ from house.voices import make_chain, make_pace, why_no_voice
 from media import FPS
 from server.endpoint import AvatarCard
 from sessions.session import Built, Wish
-from tts.base import Voice
+from tts.base import SpeechEngine, Voice
+from tts.chain import Chain
 from ttsreal import BaseTTS
 from webrtc import PeerSession
 
@@ -32,13 +33,19 @@ AVATARS = Path(__file__).parent.parent / "data" / "avatars"
 
 
 class FaceHouse:
-    """Made on the event loop; `start` before the first session, `aclose` after the last."""
+    """Made on the event loop; `start` before the first session, `aclose` after the last.
 
-    def __init__(self, settings: Settings, lips: Lips | None = None) -> None:
+    Args:
+        settings: the configuration.
+        lips: what draws; None: what the configuration names.
+        more_voices: speech engines behind those that the configuration names.
+    """
+
+    def __init__(self, settings: Settings, lips: Lips | None = None, more_voices: Sequence[SpeechEngine] = ()) -> None:
         self.settings = settings
         self._lips = lips or make_lips(settings)
         self._drawing: tuple[LipEngine, Scheduler] | None = None
-        self.chain = make_chain(settings)
+        self.chain = make_chain(settings, more_voices)
         self._avatars: dict[str, Avatar] = {}
         self._actions: dict[str, dict[int, Action]] = {}
         """By avatar: the actions of `--customvideo_config`, loaded once and shared."""
@@ -229,6 +236,10 @@ class FaceHouse:
             "lip_busy_seconds_total": stats["busy_s"],
             "lip_latency_seconds": stats["latency_s"],
         }
+
+    def speech(self) -> Chain | None:
+        """The speech engines."""
+        return self.chain
 
     def describe(self) -> dict[str, Any]:
         """Facts about the engines for `/api/admin/config`."""

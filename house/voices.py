@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from config import ConfigError, Settings
 from errors import BadRequest
 from listening.settings import MODES
 from text.clauses import Pace
+from tts.base import SpeechEngine
 from tts.build import ServerSettings, build_chain
 from tts.chain import Chain
+from tts.library import PREFIX
 
 CACHE = Path(__file__).parent.parent / "data" / "speech_cache"
 
@@ -23,8 +26,8 @@ class _Named:
     REF_FILE: str | None
 
 
-def make_chain(settings: Settings) -> Chain:
-    """The engines of `settings.tts`.
+def make_chain(settings: Settings, more: Sequence[SpeechEngine] = ()) -> Chain:
+    """The engines of `settings.tts`, and behind them those that no configuration names.
 
     Raises:
         ConfigError: one of `tts_options` is unknown or cannot be used.
@@ -39,7 +42,7 @@ def make_chain(settings: Settings) -> Chain:
         cache_dir=CACHE,
     )
     try:
-        return build_chain(_Named(",".join(settings.tts), settings.ref_file or None), servers)
+        return build_chain(_Named(",".join(settings.tts), settings.ref_file or None), servers, more)
     except BadRequest as error:
         raise ConfigError(str(error)) from error
 
@@ -60,7 +63,7 @@ def why_no_voice(settings: Settings, chain: Chain) -> str | None:
     name = settings.ref_file
     if not name or chain.default_voice is not None:
         return None
-    if "edge" in settings.tts:  # it learns its voices later
+    if "edge" in settings.tts or (name.startswith(PREFIX) and settings.library == "on"):  # they learn theirs later
         return None
     first = chain.engines[0]
     if reason := first.why_not():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,22 +27,26 @@ from server.metrics import Metrics
 from server.notify import Notifier
 from sessions.manager import SessionManager
 from sessions.session import Session
+from tts.base import SpeechEngine
+from tts.library import LibraryEngine
+from voices.library import Library, check
 
 HERE = Path(__file__).parent.parent
 WEB = HERE / "web" / "dist"
 AVATARS = HERE / "data" / "avatars"
 RECORDINGS = HERE / "data" / "record"
 UPLOADS = HERE / "data" / "uploads"
+VOICES = HERE / "data" / "voices"
 DECODERS = 2  # threads that decode uploads; the lip engine and the encoders need the other cores
 
 
-def make_house(settings: Settings) -> House:
-    """What all sessions of `settings.model` share."""
+def make_house(settings: Settings, more_voices: Sequence[SpeechEngine] = ()) -> House:
+    """What all sessions of `settings.model` share; `more_voices` speak beside the configured engines."""
     if settings.model == "testcard":
         return TestcardHouse(settings)
     from house.face import FaceHouse  # its engines take a second to import, which the test card need not wait for
 
-    return FaceHouse(settings)
+    return FaceHouse(settings, more_voices=more_voices)
 
 
 def toolbox(settings: Settings) -> Toolbox:
@@ -68,10 +72,24 @@ def language_model(settings: Settings) -> LanguageModel | None:
     return LocalModel(tools=tools, prompt="\n\n".join(filter(None, prompt)))
 
 
+def make_library(settings: Settings, house: House, engine: LibraryEngine) -> Library | None:
+    """The voice library, not yet open; None where there is to be none.
+
+    Raises:
+        ConfigError: it needs a package that is not installed.
+    """
+    if settings.library == "off":
+        return None
+    check(settings)
+    return Library(settings, VOICES, house.speech, engine)
+
+
 @asynccontextmanager
 async def open_house(settings: Settings) -> AsyncIterator[Services]:
     """Everything the HTTP application works with, for as long as it does."""
-    house = make_house(settings)
+    library_voices = LibraryEngine()
+    house = make_house(settings, [library_voices] if settings.library == "on" else [])
+    library = make_library(settings, house, library_voices)
     decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="audio-decode")
     model = language_model(settings)
     listening = ListeningHouse(settings, lambda session: ModelAnswers(services, session))
@@ -96,6 +114,8 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
         await house.start()
         settle_heap()
         listening.start(house.settled())
+        if library is not None:
+            library.start(house.settled(), settle_heap)
         if isinstance(model, LocalModel):
             model.start()
         services = Services(
@@ -108,9 +128,14 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
             find_voice=house.find_voice,
             record_dir=RECORDINGS,
             language_model=model,
-            describe=lambda: {**house.describe(), "listening": listening.describe()},
+            describe=lambda: {
+                **house.describe(),
+                "listening": listening.describe(),
+                "library": library.describe() if library is not None else "off",
+            },
             figures=lambda: {
                 **house.figures(),
+                **(library.figures() if library is not None else {}),
                 "event_loop_lag_seconds": upkeep.lag_s(),
                 "event_loop_held_seconds": upkeep.held_s(),
             },
@@ -121,6 +146,7 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
             remove_avatar=house.remove_avatar,
             deaf=listening.why_not,
             ears=listening.ears(),
+            library=library,
         )
         yield services
     finally:
@@ -130,5 +156,7 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
         if model is not None:
             await model.aclose()
         await listening.aclose()
+        if library is not None:
+            await library.aclose()
         await house.aclose()
         decoders.shutdown(wait=True)

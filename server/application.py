@@ -14,9 +14,10 @@ from server.envelope import envelope_of, success
 from server.library import account, creation, embeddings, files, generate, openai, voices
 from server.middleware import Handler, admit, explain, identify
 from server.reading import read_json, understood
-from server.security import check_key
+from server.security import Forbidden, identify_user
 from server.tenroom import Rooms
 from sessions.manager import SessionManager
+from voices.people import LOCAL
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
     *offer.ENDPOINTS,
@@ -46,11 +47,13 @@ def dispatcher(endpoint: Endpoint[Any]) -> Handler:
     envelope = envelope_of(endpoint.path)
 
     async def dispatch(request: web.Request) -> web.StreamResponse:
-        services = request.app[SERVICES]
+        services, user = request.app[SERVICES], LOCAL
         if endpoint.locked:
-            check_key(request, services.settings.api_key, in_query=endpoint.key_in_query)
+            user = await identify_user(request, services, in_query=endpoint.key_in_query)
+            if endpoint.owner_only and not user.owner:
+                raise Forbidden(f"{endpoint.method} {endpoint.path} is for the owner of this server")
         place = None if endpoint.within is None else understood(endpoint.within, dict(request.match_info))
-        result = await endpoint.handler(Call(request, services, await _given(endpoint, request), place))
+        result = await endpoint.handler(Call(request, services, await _given(endpoint, request), place, user))
         return result if isinstance(result, web.StreamResponse) else success(result, envelope)
 
     return dispatch

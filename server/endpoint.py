@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from server.ears import Ears
     from server.metrics import Metrics
     from sessions.manager import SessionManager
+    from voices.library import Library
 
 Given = TypeVar("Given", bound="BaseModel")
 Where = Literal["json", "query", "path", "form", "nothing"]
@@ -71,6 +72,8 @@ class Services:
     """Facts about the engines for `/api/admin/config`."""
     uploads: int = 0
     """Uploads being received at this moment."""
+    voice_uploads: int = 0
+    """Recordings for voices being received or judged at this moment."""
     figures: Callable[[], Mapping[str, float]] = dict
     """Figures of the engines for `/metrics`, by name without its prefix."""
     not_ready: Callable[[], str | None] = lambda: None
@@ -85,6 +88,8 @@ class Services:
     """None when visitors' microphones are heard, else why not."""
     find_voice: Callable[[str], Voice | None] = _no_voice
     """A voice of that id or name which `voices` need not list."""
+    library: Library | None = None
+    """The voices of one's own."""
     remove_avatar: Callable[[str], Awaitable[None]] = _no_avatar
     """Deletes an avatar that no session shows."""
 
@@ -167,5 +172,7 @@ class Endpoint(Generic[Given]):
     """Failures it may answer besides those every route has."""
     locked: bool = True
     """Wants the API key, when one is set."""
+    owner_only: bool = False
+    """Is for whoever runs this server, not for the users that have accounts on it."""
     key_in_query: bool = False
     """Takes the key as `?api_key=` too, for clients that cannot set headers (EventSource, window.open)."""

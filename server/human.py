@@ -15,6 +15,8 @@ from server.endpoint import Call, Endpoint, Fields, OfSession, Services
 from server.reading import understood
 from server.upload import receive
 from sessions.session import Session
+from tts.library import PREFIX as LIBRARY_VOICE
+from voices.people import User
 
 RECORD_TYPES = {".mp4": "video/mp4", ".mkv": "video/x-matroska", ".webm": "video/webm"}
 """By codec: H.264 is kept as MP4, VP8 in its own container."""
@@ -40,7 +42,9 @@ class SpeechOptions(Fields):
     """How to speak."""
 
     voice: str = Field(
-        default="", max_length=NAME_CHARACTERS_MAX, description="Id of GET /api/voices; empty: the session's own"
+        default="",
+        max_length=NAME_CHARACTERS_MAX,
+        description="Id of GET /api/speech/voices, or a library voice's `speak_as`; empty: the session's own",
     )
     ref_file: str = Field(default="", max_length=NAME_CHARACTERS_MAX, description="LiveTalking's name for voice")
     ref_text: str = Field(
@@ -88,15 +92,24 @@ class RecordedRequest(Fields):
     sessionid: str = Field(pattern=r"^[1-9]\d{0,14}$", description="Id of the session that was recorded")
 
 
-def find_voice(services: Services, name: str) -> str | None:
+async def find_voice(services: Services, name: str, user: User, session: Session | None = None) -> str | None:
     """The id of the voice a client named: by its id, by its name within its engine, or by a name that an engine knows
     without listing it; None for an empty name.
 
+    Args:
+        services: whose voices.
+        name: what the client said.
+        user: who asks.
+        session: the session that is to have it, where there is one already.
+
     Raises:
-        NotFound: there is no such voice.
+        NotFound: there is no such voice, or it is not for this session.
     """
     if not name:
         return None
+    if name.startswith(LIBRARY_VOICE) and services.library is not None:
+        others = session is not None and session.wish.user != user.id
+        return (await services.library.admit(name, user, public=others)).id
     voices = services.voices()
     for voice in voices:
         if name in (voice.id, voice.id.partition(":")[2]):
@@ -104,7 +117,7 @@ def find_voice(services: Services, name: str) -> str | None:
     if found := services.find_voice(name):
         return found.id
     some = ", ".join(voice.id for voice in voices[:3]) or "none: see python app.py doctor"
-    raise NotFound(f"voice {name!r} does not exist; GET /api/voices lists them ({some})")
+    raise NotFound(f"voice {name!r} does not exist; GET /api/speech/voices lists them ({some})")
 
 
 async def human(call: Call[HumanRequest]) -> None:
@@ -114,7 +127,7 @@ async def human(call: Call[HumanRequest]) -> None:
     if not any(unicodedata.category(c)[0] in "LN" for c in given.text):
         raise Unprocessable("text holds no letter and no digit, so there is nothing to speak")
     options = given.tts or SpeechOptions()
-    voice = find_voice(services, options.voice or options.ref_file)
+    voice = await find_voice(services, options.voice or options.ref_file, call.user, session)
     extra = options.model_dump(exclude={"voice", "ref_file"}, exclude_defaults=True)
     if given.type == "chat" and services.language_model is None:
         raise Unavailable(

@@ -37,8 +37,8 @@ class OfferRequest(Fields):
     refaudio: Annotated[str, Optional] = Field(
         default="",
         max_length=NAME_CHARACTERS_MAX,
-        description="Voice of the session: id of GET /api/voices, or another name that its engine knows; empty: by "
-        "language",
+        description="Voice of the session: id of GET /api/speech/voices, a library voice's `speak_as`, or another name "
+        "that its engine knows; empty: by language",
     )
     reftext: Annotated[str, Optional] = Field(
         default="", max_length=2_000, description="Transcript of a reference recording"
@@ -73,9 +73,9 @@ async def offer(call: Call[OfferRequest]) -> web.StreamResponse:
         known = [avatar.id for avatar in await asyncio.to_thread(services.avatars)]
         if given.avatar not in known:
             raise NotFound(f"avatar {given.avatar!r} does not exist; there are {', '.join(known[:5]) or 'none'}")
-    voice = find_voice(services, given.refaudio) or ""
+    voice = await find_voice(services, given.refaudio, call.user) or ""
     _check_actions(given.custom_config)
-    wish = Wish(given.avatar, voice, given.reftext, given.custom_config)
+    wish = Wish(given.avatar, voice, given.reftext, given.custom_config, call.user.id)
     session, sdp, kind = await services.sessions.open(wish, given.sdp, given.type)
     return web.json_response({"code": 0, "sdp": sdp, "type": kind, "sessionid": session.id})
 

@@ -161,7 +161,7 @@ class RequestData(Fields):
     """What a client may wish for in `webrtcRequestParams.requestData`."""
 
     avatar: str = Field(default="", max_length=64, description="Id of GET /api/avatars; empty: the default")
-    refaudio: str = Field(default="", max_length=human.NAME_CHARACTERS_MAX, description="Id of GET /api/voices")
+    refaudio: str = Field(default="", max_length=human.NAME_CHARACTERS_MAX, description="Id of GET /api/speech/voices")
     text: Literal["chat", "echo"] = Field(
         default="chat", description="chat: sent text is answered by the language model; echo: it is spoken as it is"
     )

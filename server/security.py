@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from config import Settings
 from errors import Unauthorized, VisageError
+from voices.people import LOCAL, USER_KEY_PREFIX, User
+
+if TYPE_CHECKING:
+    from server.endpoint import Services
 
 CORS_MAX_AGE_S = 600
 CORS_HEADERS = "Authorization, Content-Type, X-API-Key, X-Request-Id"
@@ -23,25 +28,40 @@ class Forbidden(VisageError):
     code = "forbidden"
 
 
-def check_key(request: web.Request, api_key: str, *, in_query: bool) -> None:
-    """Compare the key a request carries with `api_key`, in constant time; an empty `api_key` lets everyone in.
+async def identify_user(request: web.Request, services: Services, *, in_query: bool) -> User:
+    """Who asks, by the key a request carries: the server's own is its owner's, others are those of the accounts.
+
+    A server without a key of its own lets everyone in, as its owner; whoever has a key of their own is themselves.
 
     Raises:
-        Unauthorized: there is none or it is wrong.
+        Unauthorized: there is no key, or it is nobody's.
+        Unavailable: the accounts cannot be asked.
     """
+    api_key, given = services.settings.api_key, key_of(request, in_query=in_query)
+    # An empty key of the server's compares equal to none that is given.
+    if api_key and hmac.compare_digest(given.encode("utf-8", "replace"), api_key.encode()):
+        return LOCAL
+    if given.startswith(USER_KEY_PREFIX) and services.library is not None:
+        user = await services.library.user_of_key(given)
+        if user is not None:
+            return user
     if not api_key:
-        return
+        return LOCAL
+    if not given:
+        ways = "Authorization: Bearer KEY or X-API-Key: KEY" + (" or ?api_key=KEY" if in_query else "")
+        raise Unauthorized(f"this server wants an API key: send {ways}")
+    raise Unauthorized("the API key is wrong")
+
+
+def key_of(request: web.Request, *, in_query: bool) -> str:
+    """The key a request carries; empty for none."""
     given = request.headers.get("X-API-Key", "")
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         given = token.strip()
     if not given and in_query:
         given = request.query.get("api_key", "")
-    if not given:
-        ways = "Authorization: Bearer KEY or X-API-Key: KEY" + (" or ?api_key=KEY" if in_query else "")
-        raise Unauthorized(f"this server wants an API key: send {ways}")
-    if not hmac.compare_digest(given.encode("utf-8", "replace"), api_key.encode()):
-        raise Unauthorized("the API key is wrong")
+    return given
 
 
 def check_origin(request: web.Request, settings: Settings) -> str | None:

@@ -27,7 +27,7 @@ from errors import BadRequest, NotFound, Unauthorized, VisageError
 from server import offer
 from server.endpoint import SERVICES, Call, Endpoint, Fields, Nothing
 from server.reading import understood
-from server.security import check_key
+from server.security import identify_user
 from server.tenroom import Room, Rooms
 from sessions.manager import SessionManager
 from sessions.session import Session
@@ -147,7 +147,7 @@ async def ten_stop(call: Call[StopRequest]) -> None:
     if not _same(token, room.token):
         if token:
             raise Unauthorized("the session token is wrong")
-        check_key(call.request, call.services.settings.api_key, in_query=False)
+        await identify_user(call.request, call.services, in_query=False)
     await _end(call.request.app, room)
 
 

@@ -127,6 +127,8 @@ class Wish:
     voice: str = ""
     ref_text: str = ""
     custom_config: str = ""
+    user: str = ""
+    """Id of who asked."""
 
 
 @dataclasses.dataclass(slots=True)

@@ -59,6 +59,7 @@ class SpeechEngine(Protocol):
         variant: what its sound depends on beside voice and text (a model, an address), for the cache.
         warm_up(): load what the first clause needs.
         find_voice(name): a voice that `voices` does not list.
+        may_be_kept: False where nothing it says may be kept on disk for the next time.
         lack(): what `why_not` says in both languages, and what helps (`tts.wire.engine.Lack`).
     """
 

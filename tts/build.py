@@ -75,10 +75,17 @@ class ServerSettings:
     """The environment; None: the process's own."""
 
 
-def build_chain(settings: ChainSettings, servers: ServerSettings | None = None) -> Chain:
+def build_chain(
+    settings: ChainSettings, servers: ServerSettings | None = None, more: Sequence[SpeechEngine] = ()
+) -> Chain:
     """The engines that `settings.tts` names, in its order; an engine's file is imported only when it is named.
 
     Needs no event loop, and starts nothing before the first `warm_up` or clause.
+
+    Args:
+        settings: the configuration.
+        servers: what of it only engines with a server need, and what is beside the chain.
+        more: engines behind those, which it does not name.
 
     Raises:
         BadRequest: an unknown engine, or none; an option that is unknown or cannot be used.
@@ -106,7 +113,7 @@ def build_chain(settings: ChainSettings, servers: ServerSettings | None = None) 
             engines.append(RemoteEngine(processes[apart], maker) if apart else messages.engine(maker, {}))
     kept = SoundCache(told.cache_dir, told.cache_mb << 20) if told.cache_mb else None
     voice = _default_voice(engines, speaks_as, settings.REF_FILE)
-    return Chain(engines, voice, first_sound_s=told.first_sound_s, kept=kept)
+    return Chain([*engines, *more], voice, first_sound_s=told.first_sound_s, kept=kept)
 
 
 def _imitator(named: Sequence[str], ref_file: str | None) -> str | None:

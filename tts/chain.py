@@ -197,7 +197,7 @@ class Chain:
                 continue
             if heard.seconds > 0.0:
                 self._breakers[engine.name].succeeded()
-                if self._kept and rest == clause:
+                if self._kept and rest == clause and traits.may_be_kept(engine):
                     self._kept.put(_key(engine, voice, clause, language, how), heard.sounds, heard.rate_hz)
                 return
             # Characters it does not know are no fault of the engine.

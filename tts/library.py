@@ -53,6 +53,8 @@ class LibraryEngine:
     name = NAME
     sample_rate_hz = RATE_HZ
     takes_speed = True
+    may_be_kept = False
+    """A voice that is deleted is to be gone from everywhere."""
 
     def __init__(self) -> None:
         self._known: collections.OrderedDict[str, Voice] = collections.OrderedDict()

@@ -18,6 +18,7 @@ NAMES = (
     "patience_s",
     "variant",
     "find_voice",
+    "may_be_kept",
     "lack",
 )
 """All but `warm_up`, which an engine in another process does there."""
@@ -53,6 +54,11 @@ def patience_s(engine: SpeechEngine) -> float:
 def variant(engine: SpeechEngine) -> str:
     """What its sound depends on beside voice and text."""
     return str(getattr(engine, "variant", ""))
+
+
+def may_be_kept(engine: SpeechEngine) -> bool:
+    """Whether what it says may be kept for the next time."""
+    return bool(getattr(engine, "may_be_kept", True))
 
 
 def warm_up(engine: SpeechEngine) -> Callable[[], Awaitable[None]] | None:

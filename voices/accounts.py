@@ -12,10 +12,9 @@ from sqlalchemy.exc import IntegrityError
 
 from errors import BadRequest, Conflict, NotFound
 from voices.database import Database
-from voices.people import LOCAL, User
+from voices.people import LOCAL, USER_KEY_PREFIX, User
 from voices.schema import UserRow, new_id
 
-KEY_PREFIX = "vk-"
 REMEMBERED_S = 15.0
 """For so long a key is believed without asking the database, and one taken away still works."""
 REMEMBERED_MAX = 1_000
@@ -47,7 +46,7 @@ class Accounts:
 
     async def by_key(self, key: str) -> User | None:
         """Whose key it is; None for nobody's."""
-        if not key.startswith(KEY_PREFIX):
+        if not key.startswith(USER_KEY_PREFIX):
             return None
         digest = _hashed(key)
         until, user = self._known.get(digest, (0.0, None))
@@ -70,7 +69,7 @@ class Accounts:
         """
         if not NAME_PATTERN.fullmatch(name):
             raise BadRequest(f"name {name[:80]!r} must be 1 to 80 letters, digits, spaces, _ . @ -")
-        key = KEY_PREFIX + secrets.token_urlsafe(32)
+        key = USER_KEY_PREFIX + secrets.token_urlsafe(32)
         row = UserRow(id=new_id("user"), name=name, email=email or None, key_hash=_hashed(key))
         try:
             async with self._database.writing() as session:
@@ -85,7 +84,7 @@ class Accounts:
         Raises:
             NotFound: there is none of that name.
         """
-        key = KEY_PREFIX + secrets.token_urlsafe(32)
+        key = USER_KEY_PREFIX + secrets.token_urlsafe(32)
         async with self._database.writing() as session:
             row = await session.scalar(select(UserRow).where(UserRow.name == name, UserRow.key_hash.is_not(None)))
             if row is None:

@@ -180,7 +180,7 @@ class Making:
             await self._finish(file, maker, model, made, embedding, wanted)
         except (DatabaseUnavailable, TakenOver):
             raise  # it is taken up again, and then wants that voice
-        except VisageError:
+        except Exception:
             await self._forget(maker, made)
             raise
 

@@ -87,6 +87,25 @@ class Embeddings:
             )
             return row
 
+    async def comparable_of(self, file_id: str) -> EmbeddingRow | None:
+        """A recording's vector that others may be compared with: the present model's, if there is one."""
+        model = self.model
+        if model is None or not model.comparable:
+            return None
+        return await self._found(file_id, model)
+
+    async def model_of(self, file_id: str, vector_hash: str) -> str:
+        """Name of the model that made a vector; empty for none."""
+        if not vector_hash:
+            return ""
+        async with self._database.reading() as session:
+            name = await session.scalar(
+                select(EmbeddingRow.model_name).where(
+                    EmbeddingRow.file_id == file_id, EmbeddingRow.vector_hash == vector_hash
+                )
+            )
+            return name or ""
+
     async def check_one_speaker(self, pcm: Pcm, seed: str) -> None:
         """Compare the halves of a recording, where a model can.
 

@@ -143,8 +143,9 @@ class Library:
                 makers=self._sources.makers,
                 speaker_model=self._sources.speaker_model,
             )
-            self._opened = await self._stack.enter_async_context(module.open_library(plan))
-            return self._opened
+            opened: Opened = await self._stack.enter_async_context(module.open_library(plan))
+            self._opened = opened
+            return opened
         except ConfigError as error:
             self._failed_at = time.monotonic()
             raise Unavailable(f"the voice library cannot be opened: {error}") from error
@@ -152,12 +153,13 @@ class Library:
             self._failed_at = time.monotonic()
             raise
 
-    async def admit(self, name: str, user: User) -> Voice:
-        """Let a session of a user's have a voice of the library.
+    async def admit(self, name: str, user: User, *, public: bool = False) -> Voice:
+        """Let a session have a voice of the library.
 
         Args:
             name: `library:voice-…`.
-            user: whose session it is.
+            user: who asks for it.
+            public: the session is another user's, which may have public ones only.
 
         Raises:
             NotFound: there is none, or they may not have it.
@@ -165,7 +167,7 @@ class Library:
             Unavailable: the library is not open.
         """
         opened = await self.opened()
-        reader = await opened.readers.find(name, user)
+        reader = await opened.readers.find(name, user, public=public)
         voice = opened.readers.as_voice(reader)
         self._engine.admit(voice)
         return voice

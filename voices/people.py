@@ -18,3 +18,5 @@ class User:
 
 LOCAL = User("user-owner", "owner", owner=True)
 """The one user of a server without accounts."""
+USER_KEY_PREFIX = "vk-"
+"""With what the key of an account begins."""

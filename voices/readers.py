@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.orm import joinedload
 
 from errors import BadRequest, NotFound
@@ -89,7 +89,9 @@ class Readers:
         self.owners: dict[str, str] = {}
         """Of voices that sessions had lately, whose they are."""
 
-    async def find(self, name: str, user: User, model: str = "", language: str = "") -> AnyReader:
+    async def find(
+        self, name: str, user: User, model: str = "", language: str = "", *, public: bool = False
+    ) -> AnyReader:
         """A voice that a user may have speak.
 
         Args:
@@ -98,6 +100,7 @@ class Readers:
             user: who asks.
             model: with which the library's voice is to speak; empty: its own.
             language: in which, where only OpenAI's name was given.
+            public: not even a voice of the user's own, unless it is public.
 
         Raises:
             NotFound: there is none of that name.
@@ -106,7 +109,8 @@ class Readers:
         """
         voice_id = name.removeprefix(PREFIX)
         if voice_id.startswith("voice-"):
-            return await self._made(voice_id, user, model)
+            visible = VoiceRow.public.is_(True) if public else visible_to(user)
+            return await self._made(voice_id, model, visible)
         return self._built_in(name, language)
 
     def as_voice(self, reader: AnyReader) -> Voice:
@@ -122,13 +126,12 @@ class Readers:
             NotFound: it is gone.
             NoMaker: who made it cannot be asked now.
         """
-        return await self._made(voice_id, None, "")
+        return await self._made(voice_id, "", true())
 
-    async def _made(self, voice_id: str, user: User | None, model: str) -> MadeVoice:
-        visible = [visible_to(user)] if user is not None else []
+    async def _made(self, voice_id: str, model: str, visible: ColumnElement[bool]) -> MadeVoice:
         async with self._database.reading() as session:
             row = await session.scalar(
-                select(VoiceRow).where(VoiceRow.id == voice_id, *visible).options(joinedload(VoiceRow.user))
+                select(VoiceRow).where(VoiceRow.id == voice_id, visible).options(joinedload(VoiceRow.user))
             )
         if row is None:
             raise no_voice(voice_id)

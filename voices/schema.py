@@ -14,7 +14,6 @@ from typing import Any
 from sqlalchemy import JSON, CheckConstraint, Dialect, ForeignKey, Index, LargeBinary, String, Text, text
 from sqlalchemy import DateTime as SqlDateTime
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
 
@@ -139,7 +138,7 @@ class VoiceRow(Base):
     embedding_hash: Mapped[str] = mapped_column(Sha256, default="")
     similarity: Mapped[float | None]
     public: Mapped[bool] = mapped_column(default=False)
-    extra: Mapped[dict[str, Any]] = mapped_column("metadata", MutableDict.as_mutable(Json))
+    extra: Mapped[dict[str, Any]] = mapped_column("metadata")
     uses: Mapped[int] = mapped_column(default=0)
     last_used_at: Mapped[Time | None]
     created_at: Mapped[Time] = mapped_column(default=utc_now)

@@ -129,8 +129,8 @@ class UsageBook:
             )
             return Summary(
                 Spoken(*total),
-                [(day, Spoken(*rest)) for day, *rest in by_day],
-                [(voice, Spoken(*rest)) for voice, *rest in by_voice],
+                [(day, Spoken(calls, characters, seconds)) for day, calls, characters, seconds in by_day],
+                [(voice, Spoken(calls, characters, seconds)) for voice, calls, characters, seconds in by_voice],
             )
 
     async def _run(self) -> None:

@@ -13,7 +13,11 @@ TAG = "account"
 
 async def account(call: Call[Nothing]) -> Any:
     """Who asks, and what they keep here."""
-    library(call)
+    opened, user = await library(call), call.user
+    voices, files, size = await opened.catalogue.counts(user)
+    return shapes.Account(
+        userId=user.id, name=user.name, owner=user.owner, voices=voices, files=files, bytes=size
+    ).model_dump()
 
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (

@@ -2,38 +2,149 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
 
+from aiohttp import web
+
+from errors import NotFound, VisageError
 from server.endpoint import Call, Endpoint, Nothing
-from server.library import shapes
+from server.envelope import as_json, success
+from server.library import cards, shapes
 from server.library.access import library
+
+if TYPE_CHECKING:
+    from voices.opened import Opened
+    from voices.people import User
+    from voices.schema import JobRow
+
+WAIT_S = 60.0
+"""A creation that takes longer is answered as a job to follow."""
+POLL_S = 1.0
+ENDED = ("completed", "failed")
 
 TAG = "voices"
 
 
-async def create_voice(call: Call[shapes.VoiceRequest]) -> Any:
+async def create_voice(call: Call[shapes.VoiceRequest]) -> web.StreamResponse:
     """Begin, and wait for it where that is wanted."""
-    library(call)
+    from voices.consent import agreed
+
+    opened, given = await library(call), call.given
+    agreed(given.consent.statement)
+    file = await opened.files.get(given.fileId, call.user)
+    maker, model = opened.makers.choose(given.maker, given.model)
+    request = {**given.model_dump(exclude={"wait", "fileId"}), "maker": maker.name, "model": model}
+    job, duplicated = await opened.jobs.submit(call.user, file, maker.name, model, request)
+    if given.wait:
+        job = await _ended(opened, job, call.user, WAIT_S)
+        if job.status == "failed" and job.error is not None:
+            raise Failed(job.error)
+    made = await _creation(opened, job, call.user, duplicated)
+    if given.wait and job.status == "completed":
+        made["sample_audio"] = await _sample(opened, job.voice_id, call.user)
+    status = 202 if job.status != "completed" else 200 if made["duplicated"] else 201
+    return success(made, "library", status)
+
+
+class Failed(VisageError):
+    """A creation that was waited for failed.
+
+    Args:
+        error: as the job keeps it.
+    """
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__(error["message"])
+        self.code = error["code"]
+        self.zh = error["details"].get("zh", "")
+        self.details = error["details"]
+        status = error.get("status", 500)
+        # An engine that fails in the middle is what the founding document calls an external error.
+        self.status = 502 if self.code == "engine_failed" else status
+
+
+async def _ended(opened: Opened, job: JobRow, user: User, patience_s: float) -> JobRow:
+    """The job once it has ended, or as it stands when patience does."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience_s):
+            async for state in _states(opened, job.id, user):
+                job = state
+    return job
+
+
+async def _states(opened: Opened, job_id: str, user: User) -> AsyncGenerator[JobRow, None]:
+    """A job now, at every change, and when it has ended."""
+    before: tuple[Any, ...] = ()
+    async with opened.shared.listening(job_id) as news:
+        while True:
+            news.clear()
+            job = await opened.jobs.get(job_id, user)
+            state = job.status, job.stage, job.progress
+            if state != before:
+                yield job
+            if job.status in ENDED:
+                return
+            before = state
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):  # another process may make it, and tell nobody
+                    await news.wait()
+
+
+async def _creation(opened: Opened, job: JobRow, user: User, duplicated: bool = False) -> dict[str, Any]:
+    voice = None
+    if job.status == "completed":
+        with contextlib.suppress(NotFound):  # deleted since
+            voice = await opened.catalogue.get(job.voice_id, user)
+    return cards.creation(opened, job, voice, duplicated)
+
+
+async def _sample(opened: Opened, voice_id: str, user: User) -> str:
+    voice = await opened.catalogue.get(voice_id, user)
+    if not voice.sample_audio_path:
+        return ""
+    data = await opened.storage.get(voice.sample_audio_path)
+    return (await asyncio.to_thread(base64.b64encode, data)).decode()
 
 
 async def list_jobs(call: Call[Nothing]) -> Any:
     """The caller's latest creations."""
-    library(call)
+    opened = await library(call)
+    return {"jobs": [await _creation(opened, job, call.user) for job in await opened.jobs.latest(call.user)]}
 
 
 async def get_job(call: Call[shapes.OfJob]) -> Any:
     """How one is getting on."""
-    library(call)
+    opened = await library(call)
+    return await _creation(opened, await opened.jobs.get(call.given.jobId, call.user), call.user)
 
 
-async def job_events(call: Call[shapes.OfJob]) -> Any:
+async def job_events(call: Call[shapes.OfJob]) -> web.StreamResponse:
     """Tell of every step."""
-    library(call)
+    opened, user = await library(call), call.user
+    job_id = call.given.jobId
+    await opened.jobs.get(job_id, user)
+    response = web.StreamResponse(
+        headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    )
+    await response.prepare(call.request)
+    with contextlib.suppress(ConnectionError, VisageError):  # the client has gone, or the job
+        async for job in _states(opened, job_id, user):
+            name = "end" if job.status in ENDED else "progress"
+            data = as_json(await _creation(opened, job, user))
+            await response.write(f"event: {name}\ndata: {data}\n\n".encode())
+        await response.write_eof()
+    return response
 
 
 async def retry_job(call: Call[shapes.OfJob]) -> Any:
     """Try once more."""
-    library(call)
+    opened = await library(call)
+    job = await opened.jobs.retry(call.given.jobId, call.user)
+    return success(await _creation(opened, job, call.user), "library", 202)
 
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from server.endpoint import Call, Endpoint
-from server.library import shapes
+from server.library import cards, shapes
 from server.library.access import library
 
 TAG = "embeddings"
@@ -13,7 +15,10 @@ TAG = "embeddings"
 
 async def generate_embedding(call: Call[shapes.EmbeddingRequest]) -> Any:
     """The vector; made once for each model."""
-    library(call)
+    opened = await library(call)
+    row = await opened.files.get(call.given.fileId, call.user)
+    made = await opened.embeddings.of_file(row)
+    return cards.embedding_info(made, np.frombuffer(made.vector, "<f4").tolist())
 
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (

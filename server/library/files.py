@@ -2,33 +2,76 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from server.endpoint import Call, Endpoint
-from server.library import shapes
-from server.library.access import library
+from aiohttp import web
+
+from errors import BadRequest, Busy
+from server.endpoint import Call, Endpoint, Nothing
+from server.envelope import success
+from server.form import read_form
+from server.library import cards, shapes
+from server.library.access import library, reader_of
+from server.library.download import send
+
+UPLOADS_MAX = 128
+"""Recordings being received or judged at once; each is held in memory."""
+UPLOAD_TIMEOUT_S = 300.0
 
 TAG = "files"
 
 
-async def upload_file(call: Call[shapes.Upload]) -> Any:
+async def upload_file(call: Call[Nothing]) -> Any:
     """Take a recording, judge it, keep it."""
-    library(call)
+    services, opened = call.services, await library(call)
+    if services.voice_uploads >= UPLOADS_MAX:
+        raise Busy(f"{UPLOADS_MAX} recordings are being uploaded at this moment: try again in a second")
+    services.voice_uploads += 1
+    try:
+        form = await read_form(
+            call.request,
+            ("file",),
+            mib_max=services.settings.max_voice_mb,
+            timeout_s=UPLOAD_TIMEOUT_S,
+            decoders=services.decoders,
+        )
+        try:
+            if form.file is None:
+                raise BadRequest("file is missing: send the recording as multipart form field `file`")
+            data = await asyncio.get_running_loop().run_in_executor(services.decoders, form.file.read)
+        finally:
+            form.close()
+        row, duplicated = await opened.files.take(call.user, form.filename, data)
+    finally:
+        services.voice_uploads -= 1
+    voices = await opened.catalogue.of_file(row.id) if duplicated else ()
+    return success(cards.file_info(opened, row, voices, duplicated), "library", 200 if duplicated else 201)
 
 
 async def get_file(call: Call[shapes.OfFile]) -> Any:
     """What is known of a recording."""
-    library(call)
+    opened = await library(call)
+    row = await opened.files.get(call.given.fileId, call.user)
+    return cards.file_info(opened, row, await opened.catalogue.of_file(row.id))
 
 
-async def file_content(call: Call[shapes.Content]) -> Any:
+async def file_content(call: Call[shapes.Content]) -> web.StreamResponse:
     """Its bytes."""
-    library(call)
+    opened, file_id = await library(call), call.place.fileId
+    original = call.given.variant == "original"
+    user = await reader_of(call, opened, cards.file_path(file_id), "variant=original" if original else "")
+    row = await opened.files.get(file_id, user)
+    if original:
+        return await send(call.request, opened.storage, row.file_path, "application/octet-stream", row.filename)
+    return await send(call.request, opened.storage, row.prepared_path, "audio/wav", f"{row.filename}.wav")
 
 
 async def delete_file(call: Call[shapes.OfFile]) -> Any:
     """Delete it."""
-    library(call)
+    opened = await library(call)
+    removed = await opened.removal.file(call.given.fileId, call.user)
+    return shapes.Deleted(deleted=True, files=removed.files).model_dump()
 
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (

@@ -2,43 +2,102 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import base64
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
 
 from server.endpoint import Call, Endpoint
-from server.library import shapes
-from server.library.access import library
+from server.envelope import success
+from server.library import cards, shapes
+from server.library.access import library, reader_of
+from server.library.download import send
+
+if TYPE_CHECKING:
+    from voices.opened import Opened
+    from voices.schema import SpeechRow
 
 TAG = "generation"
 
 
-async def generate_speech(call: Call[shapes.GenerateRequest]) -> Any:
+async def generate_speech(call: Call[shapes.GenerateRequest]) -> web.StreamResponse:
     """Say a text into a file."""
-    library(call)
+    opened, given = await library(call), call.given
+    row, cached = await opened.generation.generate(
+        call.user,
+        given.voiceId,
+        given.input,
+        model=given.model,
+        format=given.format,
+        speed=given.speed,
+        language=given.language,
+    )
+    audio = ""
+    if given.encoding == "base64":
+        data = await opened.storage.get(row.audio_path)
+        audio = (await asyncio.to_thread(base64.b64encode, data)).decode()
+    name = (await _names(opened, [row]))[row.voice]
+    return success(cards.generated(opened, row, name, cached, audio), "library", 200 if cached else 201)
+
+
+async def _names(opened: Opened, rows: Sequence[SpeechRow]) -> dict[str, str]:
+    """What the voices of generations are called, by id."""
+    found = await opened.catalogue.some([row.voice_id for row in rows if row.voice_id])
+    return {row.voice: found[row.voice].name if row.voice in found else row.voice.partition(":")[2] for row in rows}
 
 
 async def generation_history(call: Call[shapes.HistoryRequest]) -> Any:
     """What was generated."""
-    library(call)
+    opened, given = await library(call), call.given
+    page = await opened.generation.history(call.user, given.voiceId, given.q, given.page, given.size)
+    names = await _names(opened, page.rows)
+    return cards.page_of("requests", page, [cards.generated(opened, row, names[row.voice]) for row in page.rows])
 
 
 async def generation_usage(call: Call[shapes.UsageRequest]) -> Any:
     """How much was generated."""
-    library(call)
+    opened = await library(call)
+    summary = await opened.usage.summary(call.user, call.given.days)
+    found = await opened.catalogue.some([voice for voice, _ in summary.voices])
+    return {
+        **cards.usage(summary.total),
+        "by_day": [{"date": day, **cards.usage(spoken)} for day, spoken in summary.days],
+        "by_voice": [
+            {
+                "voiceId": voice,
+                "name": found[voice].name if voice in found else voice.partition(":")[2],
+                **cards.usage(spoken),
+            }
+            for voice, spoken in summary.voices
+        ],
+    }
 
 
 async def get_generation(call: Call[shapes.OfRequest]) -> Any:
     """One generation."""
-    library(call)
+    opened = await library(call)
+    row = await opened.generation.get(call.given.requestId, call.user)
+    return cards.generated(opened, row, (await _names(opened, [row]))[row.voice])
 
 
-async def generation_audio(call: Call[shapes.Signed]) -> Any:
+async def generation_audio(call: Call[shapes.Signed]) -> web.StreamResponse:
     """Its file."""
-    library(call)
+    from voices.encoding import FORMATS
+
+    opened, request_id = await library(call), call.place.requestId
+    user = await reader_of(call, opened, cards.speech_path(request_id))
+    row = await opened.generation.get(request_id, user)
+    kind = FORMATS[row.format]
+    return await send(call.request, opened.storage, row.audio_path, kind.media, f"{request_id}{kind.suffix}")
 
 
 async def delete_generation(call: Call[shapes.OfRequest]) -> Any:
     """Delete it."""
-    library(call)
+    opened = await library(call)
+    removed = await opened.removal.generation(call.given.requestId, call.user)
+    return shapes.Deleted(deleted=True, files=removed.files, generations=removed.generations).model_dump()
 
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (

@@ -2,53 +2,152 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from aiohttp import web
+
+from audiofile import FORMATS_TEXT
+from errors import NotFound
 from server.endpoint import Call, Endpoint, Nothing
-from server.library import shapes
-from server.library.access import library
+from server.library import cards, shapes
+from server.library.access import library, reader_of
+from server.library.download import send
+
+if TYPE_CHECKING:
+    from voices.opened import Opened
+    from voices.schema import VoiceRow
 
 TAG = "voices"
 
 
 async def list_voices(call: Call[shapes.ListRequest]) -> Any:
     """A page of voices."""
-    library(call)
+    given = call.given
+    if given.scope == "builtin":
+        return _built_in(call)
+    from voices.catalogue import Query
+
+    opened = await library(call)
+    page = await opened.catalogue.page(Query(**given.model_dump()), call.user)
+    return cards.page_of("voices", page, [cards.card(opened, row, call.user) for row in page.rows])
+
+
+def _built_in(call: Call[shapes.ListRequest]) -> dict[str, Any]:
+    """A page of the speech engines' voices."""
+    given, words = call.given, call.given.q.casefold().split()
+    found = [
+        voice
+        for voice in call.services.voices()
+        if all(word in voice.id.casefold() for word in words)
+        and given.language in ("", *voice.languages)
+        and given.gender in ("", voice.gender)
+        and given.maker in ("", voice.engine)
+        and given.model in ("", voice.engine)
+    ]
+    if given.sort == "name":
+        found.sort(key=lambda voice: voice.id.partition(":")[2])
+    shown = found[(given.page - 1) * given.size :][: given.size]
+    return {
+        "voices": [cards.built_in_card(voice) for voice in shown],
+        "total": len(found),
+        "page": given.page,
+        "size": given.size,
+        "pages": cards.pages(len(found), given.size),
+    }
 
 
 async def popular_voices(call: Call[shapes.Limit]) -> Any:
     """Those that spoke most."""
-    library(call)
+    opened = await library(call)
+    rows = await opened.catalogue.popular(call.user, call.given.limit)
+    return {"voices": [cards.card(opened, row, call.user) for row in rows]}
 
 
 async def voice_options(call: Call[Nothing]) -> Any:
     """What a page needs to make voices."""
-    library(call)
+    from voices.consent import STATEMENT
+
+    opened, settings = await library(call), call.services.settings
+    reasons = {maker.name: maker.why_not() for maker in opened.makers.all}
+    usable_first = sorted(opened.makers.all, key=lambda maker: reasons[maker.name] is not None)
+    model = opened.embeddings.model
+    return shapes.VoiceOptions(
+        makers=[
+            shapes.MakerOption(
+                maker=maker.name,
+                models=list(maker.models),
+                clones=maker.clones,
+                usable=reasons[maker.name] is None,
+                why_not=reasons[maker.name] or "",
+            )
+            for maker in usable_first
+        ],
+        seconds_min=settings.voice_seconds_min,
+        seconds_max=settings.voice_seconds_max,
+        mib_max=settings.max_voice_mb,
+        formats=FORMATS_TEXT,
+        sample_characters_max=shapes.SAMPLE_CHARACTERS_MAX,
+        text_characters_max=shapes.TRANSCRIPT_CHARACTERS_MAX,
+        input_characters_max=shapes.INPUT_CHARACTERS_MAX,
+        statement=shapes.Statement(id=STATEMENT.id, en=STATEMENT.en, zh=STATEMENT.zh),
+        embedding_model=model.id.name if model is not None and opened.embeddings.usable else "",
+        formats_out=list(get_args(shapes.AudioFormat)),
+    ).model_dump(mode="json")
 
 
 async def get_voice(call: Call[shapes.OfVoice]) -> Any:
     """All that is known of a voice."""
-    library(call)
+    opened = await library(call)
+    return await _info(opened, await opened.catalogue.get(call.given.voiceId, call.user), call)
 
 
-async def voice_sample(call: Call[shapes.Signed]) -> Any:
+async def _info(opened: Opened, row: VoiceRow, call: Call[Any]) -> dict[str, Any]:
+    used = await opened.usage.of_voice(row.id)
+    model = await opened.embeddings.model_of(row.file_id, row.embedding_hash)
+    return cards.voice_info(opened, row, call.user, used, model)
+
+
+async def voice_sample(call: Call[shapes.Signed]) -> web.StreamResponse:
     """Its preview."""
-    library(call)
+    opened, voice_id = await library(call), call.place.voiceId
+    user = await reader_of(call, opened, cards.sample_path(voice_id))
+    row = await opened.catalogue.get(voice_id, user)
+    if not row.sample_audio_path:
+        raise NotFound(f"voice {row.name!r} has no preview")
+    return await send(call.request, opened.storage, row.sample_audio_path, "audio/wav", f"{voice_id}.wav")
 
 
 async def similar_voices(call: Call[shapes.Limit]) -> Any:
     """Voices of like speakers."""
-    library(call)
+    opened = await library(call)
+    row = await opened.catalogue.get(call.place.voiceId, call.user)
+    model, vector = opened.embeddings.model, await opened.embeddings.comparable_of(row.file_id)
+    if vector is None or model is None:
+        return {"voices": [], "same_speaker": 1.0}
+    near = await opened.neighbours.near(vector, call.user, call.given.limit, row.id)
+    rows = await opened.catalogue.some([voice_id for voice_id, _ in near])
+    found = [
+        {**cards.card(opened, rows[voice_id], call.user), "score": round(score, 4)}
+        for voice_id, score in near
+        if voice_id in rows
+    ]
+    return {"voices": found, "same_speaker": model.same_speaker}
 
 
 async def change_voice(call: Call[shapes.VoiceChange]) -> Any:
     """Change what is said about it."""
-    library(call)
+    opened = await library(call)
+    changes = {name: value for name, value in call.given.model_dump(exclude_unset=True).items() if value is not None}
+    row = await opened.catalogue.change(call.place.voiceId, call.user, changes)
+    return await _info(opened, row, call)
 
 
 async def delete_voice(call: Call[shapes.OfVoice]) -> Any:
     """Delete it everywhere."""
-    library(call)
+    opened = await library(call)
+    removed = await opened.removal.voice(call.given.voiceId, call.user)
+    opened.engine.forget(call.given.voiceId)
+    return shapes.Deleted(deleted=True, files=removed.files, generations=removed.generations).model_dump()
 
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
