@@ -16,11 +16,13 @@ from aiohttp import web
 import configload
 from config import ConfigError, Settings
 from errors import VisageError
+from jsonlines import JsonLines
 
 log = logging.getLogger("visage")
 
-COMMANDS = ("serve", "doctor", "weights", "avatar", "openapi", "config")
+COMMANDS = ("serve", "doctor", "weights", "avatar", "users", "voices", "openapi", "config")
 SHUTDOWN_TIMEOUT_S = 2.0
+LOG_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,6 +52,10 @@ def _run(command: str, argv: list[str]) -> int:
         from avatarbuild import cli
 
         return cli.main(argv)
+    if command in ("users", "voices"):
+        from voices import cli as library
+
+        return library.users(argv) if command == "users" else library.voices(argv)
     if command == "openapi":
         return _openapi(argv)
     if command == "config":
@@ -57,15 +63,17 @@ def _run(command: str, argv: list[str]) -> int:
     from house.upkeep import limit_arenas
 
     settings = configload.load(argv)
-    _log_to_stderr(settings.log_level)
+    _log_to_stderr(settings.log_level, settings.log_format)
     limit_arenas()
     gc.disable()  # until `settle_heap`: what is imported lives as long as the process
     asyncio.run(serve(settings))
     return 0
 
 
-def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+def _log_to_stderr(level: str, form: str) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines() if form == "json" else logging.Formatter(LOG_FORMAT))
+    logging.basicConfig(level=level.upper(), handlers=[handler])
     if level != "debug":
         for noisy in ("aioice", "aiortc"):  # they log every candidate pair, that is visitors' addresses, at info
             logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -100,7 +100,8 @@ def parser() -> argparse.ArgumentParser:
     """The flags of `serve`, generated from `Settings`."""
     made = _Parser(
         prog="python app.py",
-        usage="python app.py [flags] | doctor | weights list|pull|verify | openapi [--markdown] | config [--example]",
+        usage="python app.py [flags] | doctor | weights list|pull|verify | users add|list|key|remove | "
+        "voices migrate|tidy | openapi [--markdown] | config [--example]",
         description="Serve the live digital human / 启动实时数字人服务",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,

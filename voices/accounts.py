@@ -93,6 +93,10 @@ class Accounts:
         self._known.clear()
         return key
 
+    def as_user(self, row: UserRow) -> User:
+        """Whom a row stands for."""
+        return User(row.id, row.name, owner=row.id == LOCAL.id)
+
     async def all(self) -> list[UserRow]:
         """Everybody, oldest first."""
         async with self._database.reading() as session:

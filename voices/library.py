@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import gc
 import importlib
 import importlib.util
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from config import ConfigError, Settings
@@ -41,6 +43,17 @@ def _makers(settings: Settings) -> Makers:
     from voices.cloning.build import build_makers
 
     return build_makers(settings)
+
+
+def _imported(name: str) -> ModuleType:
+    """A module that brings much with it; the collector, which would hold all threads to look at it, waits meanwhile."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return importlib.import_module(name)
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _speaker_model(settings: Settings) -> SpeakerModel | None:
@@ -134,7 +147,7 @@ class Library:
 
     async def _open(self) -> Opened:
         try:
-            module = await asyncio.to_thread(importlib.import_module, "voices.opened")
+            module = await asyncio.to_thread(_imported, "voices.opened")
             plan = module.Plan(
                 settings=self._settings,
                 root=self._root,

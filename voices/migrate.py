@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,8 @@ HEAD = "0001"
 is told without Alembic, which takes a second to import."""
 LOCK = 0x56697361
 """Of PostgreSQL's advisory locks, ours."""
+
+log = logging.getLogger(__name__)
 
 
 def migrate(url: URL) -> bool:
@@ -61,9 +64,11 @@ def _upgrade(connection: Connection) -> bool:
         return False
     if found > HEAD:
         raise Unavailable(f"the database stands at {found}, newer than this program's {HEAD}: run a newer Visage")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of every plugin it has
     from alembic import command
     from alembic.config import Config
 
+    log.info("the library's database goes from %s to %s", found or "nothing", HEAD)
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     config.attributes["connection"] = connection

@@ -88,7 +88,8 @@ async def shelves(
     stage.services.library = library
     stage.services.voices = chain.voices
     facts = {field.name: getattr(stage, field.name) for field in dataclasses.fields(stage)}
-    full = LibraryStage(**facts, library=library, maker=made[0] if made else FakeMaker(), speakers=model, engine=engine, root=root)
+    first = made[0] if made else FakeMaker()
+    full = LibraryStage(**facts, library=library, maker=first, speakers=model, engine=engine, root=root)
     try:
         async with TestClient(TestServer(stage.app)) as client:
             yield client, full

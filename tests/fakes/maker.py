@@ -1,4 +1,4 @@
-"""A scripted maker of voices and a scripted speaker model: what they are asked is written down, what they do is told."""
+"""A scripted maker of voices and a scripted speaker model: they note what they are asked and do as they are told."""
 
 from __future__ import annotations
 
