@@ -96,6 +96,6 @@ async def _library(settings: Settings, root: Path, *, working: bool) -> AsyncIte
         raise NotFound("there is no voice library (library: off)")
     check(settings)
     sources = Sources()
-    plan = Plan(settings, root, lambda: None, LibraryEngine(), sources.makers, sources.speaker_model)
+    plan = Plan(settings, root, lambda: None, LibraryEngine(), sources.makers, sources.speaker_model, sources.desk)
     async with open_library(plan, working=working) as opened:
         yield opened

@@ -105,6 +105,8 @@ class Creator:
             raise
         except DatabaseUnavailable:
             raise  # its claim runs out, and it is taken up again
+        except TakenOver as error:
+            log.info("%s", error)
         except VisageError as error:
             self.failures += 1
             log.info("job %s: no voice: %s", job.id, error)

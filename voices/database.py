@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -157,7 +156,8 @@ def explained() -> Iterator[None]:
     except (OperationalError, InterfaceError, PoolTimeout, ConnectionError, TimeoutError, OSError) as error:
         raise _unavailable(error) from error
     except DBAPIError as error:
-        if error.connection_invalidated or isinstance(error.orig, sqlite3.OperationalError):
+        # asyncpg's errors that stand for no mistake in a statement (no such database, too many clients) have no class.
+        if error.connection_invalidated or type(error) is DBAPIError:
             raise _unavailable(error) from error
         raise
     except Exception as error:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from errors import NotFound
-from voices.audio.desk import AudioDesk
+from voices.audio.desk import Desk
 from voices.audio.prepare import Prepared
 from voices.audio.refusals import Refused
 from voices.database import Database
@@ -39,7 +39,7 @@ class Files:
         desk: what judges them.
     """
 
-    def __init__(self, database: Database, outbox: Outbox, desk: AudioDesk) -> None:
+    def __init__(self, database: Database, outbox: Outbox, desk: Desk) -> None:
         self._database = database
         self._outbox = outbox
         self._desk = desk

@@ -147,21 +147,14 @@ class Jobs:
             Conflict: it has not failed, or the same is being made by another job.
         """
         await self.get(job_id, user)
-        begin = {
-            "status": "pending",
-            "stage": "queued",
-            "progress": 0.0,
-            "error": None,
-            "retryable": False,
-            "attempts": 0,
-        }
+        begin = {"status": "pending", "stage": "queued", "progress": 0.0, "error": None, "attempts": 0}
         try:
             async with self._database.writing() as session:
                 await self._admit(session, user)
                 changed = await session.execute(
                     update(JobRow)
                     .where(JobRow.id == job_id, JobRow.status == "failed")
-                    .values(**begin, retryable=False, attempts=0, worker=None, lease_until=None, updated_at=utc_now())
+                    .values(**begin, retryable=False, worker=None, lease_until=None, updated_at=utc_now())
                     .returning(JobRow.id)
                 )
                 if changed.scalar() is None:

@@ -27,6 +27,8 @@ from voices.people import LOCAL, User
 if TYPE_CHECKING:
     from tts.base import Voice
     from tts.chain import Chain
+    from voices.audio.desk import Desk
+    from voices.audio.judge import Limits
     from voices.cloning.build import Makers
     from voices.opened import Opened
     from voices.speakers.base import SpeakerModel
@@ -64,12 +66,19 @@ def _speaker_model(settings: Settings) -> SpeakerModel | None:
     return build(settings)
 
 
+def _desk(limits: Limits) -> Desk:
+    from voices.audio.desk import AudioDesk
+
+    return AudioDesk(limits)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sources:
-    """Where voices come from and what tells speakers apart; both are made when the library opens."""
+    """Where voices come from, what tells speakers apart, and what judges recordings; made when the library opens."""
 
     makers: Callable[[Settings], Makers] = _makers
     speaker_model: Callable[[Settings], SpeakerModel | None] = _speaker_model
+    desk: Callable[[Limits], Desk] = _desk
 
 
 def check(settings: Settings) -> None:
@@ -155,6 +164,7 @@ class Library:
                 engine=self._engine,
                 makers=self._sources.makers,
                 speaker_model=self._sources.speaker_model,
+                desk=self._sources.desk,
             )
             opened: Opened = await self._stack.enter_async_context(module.open_library(plan))
             self._opened = opened

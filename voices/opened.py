@@ -21,7 +21,7 @@ from errors import VisageError
 from tts.chain import Chain
 from tts.library import LibraryEngine
 from voices.accounts import Accounts
-from voices.audio.desk import AudioDesk
+from voices.audio.desk import Desk
 from voices.audio.judge import Limits
 from voices.catalogue import Catalogue
 from voices.cloning.build import Makers
@@ -64,7 +64,7 @@ class Opened:
     shared: Shared
     outbox: Outbox
     accounts: Accounts
-    desk: AudioDesk
+    desk: Desk
     makers: Makers
     neighbours: Neighbours
     embeddings: Embeddings
@@ -114,6 +114,7 @@ class Plan:
     engine: LibraryEngine
     makers: Callable[[Settings], Makers]
     speaker_model: Callable[[Settings], SpeakerModel | None]
+    desk: Callable[[Limits], Desk]
 
 
 @contextlib.asynccontextmanager
@@ -156,7 +157,7 @@ async def _put_together(plan: Plan, database: Database, shared: Shared, stack: c
     if model is not None:
         stack.push_async_callback(model.aclose)
     outbox = Outbox(database, storage, lambda payload: forget(database, makers, payload))
-    desk = AudioDesk(Limits(settings.voice_seconds_min, settings.voice_seconds_max))
+    desk = plan.desk(Limits(settings.voice_seconds_min, settings.voice_seconds_max))
     stack.push_async_callback(desk.aclose)
     embeddings = Embeddings(database, storage, model, neighbours)
     jobs = Jobs(database, shared)

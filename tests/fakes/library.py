@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import sqlite3
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,16 +20,20 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from config import Settings
+from listening.vad import SileroVad, load_silero
 from media import Pcm
 from tests.fakes.app import Stage, make_stage
 from tests.fakes.maker import FakeMaker, FakeSpeakers
 from tests.fakes.voice import FakeEngine
 from tts.chain import Chain
 from tts.library import LibraryEngine
-from voices.audio.prepare import wav_bytes
+from voices.audio.judge import Limits
+from voices.audio.prepare import Prepared, prepare, wav_bytes
 from voices.cloning.build import Makers
 from voices.consent import STATEMENT
+from voices.database import database_url
 from voices.library import Library, Sources
+from voices.migrate import migrate
 
 CONSENT = {"speaker": "Ada", "relation": "self", "statement": STATEMENT.id, "agreed": True}
 TEXTS = (
@@ -54,6 +60,54 @@ def speech(number: int = 0, voice: str = "en-us") -> Pcm:
 def clip(number: int = 0, voice: str = "en-us") -> bytes:
     """The same as a WAV file."""
     return wav_bytes(speech(number, voice), CLIP_RATE_HZ)
+
+
+@functools.cache
+def _template() -> bytes:
+    """An empty database of SQLite, up to date."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "library.db")
+        migrate(database_url("", path))
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute("PRAGMA journal_mode=DELETE")
+        return path.read_bytes()
+
+
+def migrated(root: Path) -> None:
+    """Have an empty database under `root`, without the second that Alembic takes."""
+    path = root / "library.db"
+    if not path.exists():
+        path.write_bytes(_template())
+
+
+class ThreadDesk:
+    """Makes recordings ready on a thread, without a process that takes a second to start."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.waiting = 0
+
+    async def prepare(self, data: bytes) -> Prepared:
+        self.waiting += 1
+        try:
+            return await asyncio.to_thread(_prepared, data, self.limits)
+        finally:
+            self.waiting -= 1
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+@functools.cache
+def _network() -> Any:
+    return load_silero()
+
+
+@functools.lru_cache(64)
+def _prepared(data: bytes, limits: Limits) -> Prepared:
+    """The same few recordings are used by many tests."""
+    return prepare(data, limits, SileroVad(_network()))
 
 
 @dataclasses.dataclass
@@ -83,7 +137,8 @@ async def shelves(
     engine = FakeEngine(first_sound_s=0.0, chunk_s=0.0)
     voices = LibraryEngine()
     chain = Chain([engine, voices])
-    sources = Sources(lambda _: Makers(made), lambda _: model)
+    sources = Sources(lambda _: Makers(made), lambda _: model, ThreadDesk)
+    await asyncio.to_thread(migrated, root)
     library = Library(configured, root, lambda: chain, voices, sources)
     stage.services.library = library
     stage.services.voices = chain.voices
@@ -100,7 +155,7 @@ async def shelves(
 
 async def upload(client: Client, data: bytes, filename: str = "me.wav", **headers: str) -> tuple[int, dict[str, Any]]:
     """Status and body of an upload."""
-    form = aiohttp.FormData()
+    form = aiohttp.FormData(quote_fields=False)  # as browsers send names
     form.add_field("file", data, filename=filename)
     response = await client.post("/api/files/upload", data=form, headers=headers)
     return response.status, await response.json()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+from typing import Protocol
 
 from audiofile import Facts
 from errors import Busy, EngineError
@@ -22,8 +23,29 @@ TRIES = 3
 """A recording that was only waiting when another one ended the process is handed in again."""
 
 
+class Desk(Protocol):
+    """Makes recordings ready; called on the event loop, never blocking it."""
+
+    waiting: int
+    """Recordings handed in and not answered."""
+
+    async def prepare(self, data: bytes) -> Prepared:
+        """See `voices.audio.prepare`.
+
+        Raises:
+            Refused: no recording, or none that a voice can be made of.
+            TooLarge: longer than anything that is decoded.
+            Busy: too many are waiting.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Free what it works with."""
+        ...
+
+
 class AudioDesk:
-    """One process; started with the first recording.
+    """`Desk` over one process; started with the first recording.
 
     Args:
         limits: of what is taken.
@@ -34,16 +56,9 @@ class AudioDesk:
         self._process = SpeechProcess(module=MODULE)
         self._process.join(NAME)
         self.waiting = 0
-        """Recordings handed in and not answered."""
 
     async def prepare(self, data: bytes) -> Prepared:
-        """See `voices.audio.prepare`.
-
-        Raises:
-            Refused: no recording, or none that a voice can be made of; also one that ended the process.
-            TooLarge: longer than anything that is decoded.
-            Busy: too many are waiting.
-        """
+        """See `Desk`; a recording that ends the process is refused."""
         if self.waiting >= WAITING_MAX:
             raise Busy(f"{WAITING_MAX} recordings are waiting to be looked at: try again in a few seconds")
         self.waiting += 1

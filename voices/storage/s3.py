@@ -42,7 +42,10 @@ class S3Storage:
     async def put(self, key: str, data: bytes) -> None:
         """See `Storage`."""
         with _explained(key):
-            await self._obstore.put_async(self._store, key, data)
+            try:
+                await self._obstore.put_async(self._store, key, data)
+            except FileNotFoundError as error:
+                raise StorageUnavailable("the S3 server has no such bucket as storage_path names") from error
 
     async def get(self, key: str) -> bytes:
         """See `Storage`."""
