@@ -150,6 +150,7 @@ class RedisShared(_Listeners):
         self._redis: Any = Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
         self._complained = -COMPLAIN_EVERY_S
         self._hearing: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def get(self, key: str) -> bytes | None:
         """See `Shared`."""
@@ -185,16 +186,17 @@ class RedisShared(_Listeners):
             yield event
 
     async def _hear(self) -> None:
-        """Pass other processes' news on for as long as this one lives."""
-        while True:
+        """Pass other processes' news on until it is closed; the client may take being cancelled for a timeout."""
+        while not self._closed:
             with self._suppressed():
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as news:
                     await news.subscribe(NEWS)
-                    while True:
+                    while not self._closed:
                         message = await news.get_message(timeout=None)
                         if message is not None:
                             self.wake(message["data"].decode("utf-8", "replace"))
-            await asyncio.sleep(TIMEOUT_S)
+            if not self._closed:
+                await asyncio.sleep(TIMEOUT_S)
 
     async def why_not(self) -> str | None:
         """See `Shared`."""
@@ -206,6 +208,7 @@ class RedisShared(_Listeners):
 
     async def aclose(self) -> None:
         """See `Shared`."""
+        self._closed = True
         if self._hearing is not None:
             self._hearing.cancel()
             await asyncio.gather(self._hearing, return_exceptions=True)

@@ -39,9 +39,11 @@ def _voice_name(value: object) -> object:
 class SpeechRequest(Fields):
     """What is to be said, as OpenAI's clients say it."""
 
-    input: str = Field(min_length=1, max_length=INPUT_CHARACTERS_MAX, description="The text")
-    model: str = Field(max_length=shapes.MODEL_CHARACTERS_MAX, description="Any name; a voice has its own model")
-    voice: Annotated[str, BeforeValidator(_voice_name)] = Field(
+    input: shapes.Prose = Field(min_length=1, max_length=INPUT_CHARACTERS_MAX, description="The text")
+    model: shapes.Line = Field(
+        max_length=shapes.MODEL_CHARACTERS_MAX, description="Any name; a voice has its own model"
+    )
+    voice: Annotated[shapes.Line, BeforeValidator(_voice_name)] = Field(
         min_length=1,
         max_length=shapes.VOICE_CHARACTERS_MAX,
         description="voiceId, a built-in voice's id, or one of OpenAI's names (alloy, ...): the server's own voice; "
@@ -62,7 +64,9 @@ class VoicesRequest(Fields):
     """Which voices."""
 
     limit: int = Field(default=100, ge=1, le=shapes.SIZE_MAX)
-    after: str = Field(default="", max_length=shapes.VOICE_CHARACTERS_MAX, description="Id of the last one known")
+    after: shapes.Line = Field(
+        default="", max_length=shapes.VOICE_CHARACTERS_MAX, description="Id of the last one known"
+    )
 
 
 class OpenAIVoice(BaseModel):

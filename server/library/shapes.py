@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from server.endpoint import Fields
 
@@ -18,23 +20,58 @@ QUERY_CHARACTERS_MAX = 100
 SIZE_DEFAULT, SIZE_MAX = 24, 100
 PAGE_MAX = 100_000
 INPUT_CHARACTERS_MAX = 5_000
-METADATA_ENTRIES_MAX = 32
+METADATA_CHARACTERS_MAX = 8_000
+CLEANED_CHARACTERS_MAX = 10_000
+"""A longer text is refused next, and would hold the event loop."""
 MODEL_CHARACTERS_MAX = 64
 VOICE_CHARACTERS_MAX = 200
 
+UNSEEN = ("Cc", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Categories of characters that no text has: control, halves of others, private, unassigned, line separators."""
+OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""They turn what stands behind them around, also beside the text."""
+
+
+def _prose(value: object) -> object:
+    """Without what no text has; line breaks and tabs stay."""
+    if not isinstance(value, str) or len(value) > CLEANED_CHARACTERS_MAX:
+        return value
+    kept = (c for c in value if c in "\n\t" or (unicodedata.category(c) not in UNSEEN and c not in OVERRIDES))
+    return "".join(kept).strip()
+
+
+def _line(value: object) -> object:
+    """The same on one line."""
+    text = _prose(value)
+    return " ".join(text.split()) if isinstance(text, str) else text
+
+
+def _plain_json(value: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What a database takes for JSON."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except ValueError as error:
+        raise ValueError("holds a number that is none") from error
+    if len(text) > METADATA_CHARACTERS_MAX or "\\u0000" in text:
+        raise ValueError(f"must be at most {METADATA_CHARACTERS_MAX} characters of JSON, without NUL")
+    return value
+
+
+Line = Annotated[str, BeforeValidator(_line)]
+Prose = Annotated[str, BeforeValidator(_prose)]
 FileId = Annotated[str, Field(pattern=r"^file-[0-9a-f]{24}$", description="Answered by POST /api/files/upload")]
 VoiceId = Annotated[str, Field(pattern=r"^voice-[0-9a-f]{24}$", description="Answered by POST /api/voices")]
 JobId = Annotated[str, Field(pattern=r"^job-[0-9a-f]{24}$", description="Answered by POST /api/voices")]
 RequestId = Annotated[str, Field(pattern=r"^tts-[0-9a-f]{24}$", description="Answered by POST /api/tts/generate")]
 AnyVoice = Annotated[
-    str,
+    Line,
     Field(
         min_length=1,
         max_length=VOICE_CHARACTERS_MAX,
         description="voiceId of the library, or the id of a built-in voice (GET /api/voices?scope=builtin)",
     ),
 ]
-Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=TAG_CHARACTERS_MAX)]
+Tag = Annotated[str, Field(min_length=1, max_length=TAG_CHARACTERS_MAX), BeforeValidator(_line)]
 Language = Annotated[str, Field(pattern=r"^([a-z]{2,3})?$", description="BCP 47 primary tag; empty: told by the text")]
 Gender = Literal["", "female", "male", "neutral"]
 Stage = Literal["queued", "checking", "embedding", "cloning", "sampling", "done"]
@@ -154,7 +191,7 @@ class EmbeddingInfo(BaseModel):
 class Consent(Fields):
     """Who recorded it, and what they agreed to."""
 
-    speaker: str = Field(min_length=1, max_length=120, description="Name of the person who is heard")
+    speaker: Line = Field(min_length=1, max_length=120, description="Name of the person who is heard")
     relation: Literal["self", "permitted"] = Field(
         description="self: I am that person; permitted: that person has agreed, and I can show it"
     )
@@ -167,14 +204,14 @@ class VoiceRequest(Fields):
 
     fileId: FileId
     consent: Consent
-    name: str = Field(default="", max_length=NAME_CHARACTERS_MAX, description="Empty: the file's name")
-    text: str = Field(default="", max_length=TRANSCRIPT_CHARACTERS_MAX, description="What is said in the recording")
-    sample_text: str = Field(default="", max_length=SAMPLE_CHARACTERS_MAX, description="To be heard as a preview")
-    maker: str = Field(default="", max_length=MODEL_CHARACTERS_MAX, description="Of GET /api/voices/options")
-    model: str = Field(default="", max_length=MODEL_CHARACTERS_MAX, description="Of the maker; empty: its default")
+    name: Line = Field(default="", max_length=NAME_CHARACTERS_MAX, description="Empty: the file's name")
+    text: Prose = Field(default="", max_length=TRANSCRIPT_CHARACTERS_MAX, description="What is said in the recording")
+    sample_text: Prose = Field(default="", max_length=SAMPLE_CHARACTERS_MAX, description="To be heard as a preview")
+    maker: Line = Field(default="", max_length=MODEL_CHARACTERS_MAX, description="Of GET /api/voices/options")
+    model: Line = Field(default="", max_length=MODEL_CHARACTERS_MAX, description="Of the maker; empty: its default")
     language: Language = ""
     gender: Gender = ""
-    description: str = Field(default="", max_length=DESCRIPTION_CHARACTERS_MAX)
+    description: Prose = Field(default="", max_length=DESCRIPTION_CHARACTERS_MAX)
     tags: list[Tag] = Field(default_factory=list, max_length=TAGS_MAX)
     public: bool = Field(default=False, description="Whether the server's other users may speak with it")
     wait: bool = Field(default=True, description="false: answer 202 at once; follow the job")
@@ -285,11 +322,11 @@ class ListRequest(Fields):
     scope: Literal["all", "mine", "public", "builtin"] = Field(
         default="all", description="all: the caller's and public ones; builtin: those of the server's speech engines"
     )
-    q: str = Field(default="", max_length=QUERY_CHARACTERS_MAX, description="Part of name, description or a tag")
+    q: Line = Field(default="", max_length=QUERY_CHARACTERS_MAX, description="Part of name, description or a tag")
     language: Language = ""
     gender: Gender = ""
-    maker: str = Field(default="", max_length=MODEL_CHARACTERS_MAX)
-    model: str = Field(default="", max_length=MODEL_CHARACTERS_MAX)
+    maker: Line = Field(default="", max_length=MODEL_CHARACTERS_MAX)
+    model: Line = Field(default="", max_length=MODEL_CHARACTERS_MAX)
     sort: Literal["newest", "popular", "name"] = "newest"
     page: int = Field(default=1, ge=1, le=PAGE_MAX)
     size: int = Field(default=SIZE_DEFAULT, ge=1, le=SIZE_MAX)
@@ -327,12 +364,14 @@ class SimilarVoices(BaseModel):
 class VoiceChange(Fields):
     """What is to change; what is left out stays."""
 
-    name: str | None = Field(default=None, min_length=1, max_length=NAME_CHARACTERS_MAX)
-    description: str | None = Field(default=None, max_length=DESCRIPTION_CHARACTERS_MAX)
+    name: Line | None = Field(default=None, min_length=1, max_length=NAME_CHARACTERS_MAX)
+    description: Prose | None = Field(default=None, max_length=DESCRIPTION_CHARACTERS_MAX)
     tags: list[Tag] | None = Field(default=None, max_length=TAGS_MAX)
     gender: Gender | None = None
     public: bool | None = None
-    metadata: dict[str, Any] | None = Field(default=None, description="Anything JSON, replaced whole")
+    metadata: Annotated[dict[str, Any] | None, AfterValidator(_plain_json)] = Field(
+        default=None, description=f"Anything JSON of at most {METADATA_CHARACTERS_MAX} characters, replaced whole"
+    )
 
 
 class MakerOption(BaseModel):
@@ -373,8 +412,8 @@ class GenerateRequest(Fields):
     """What is to be said."""
 
     voiceId: AnyVoice
-    input: str = Field(min_length=1, max_length=INPUT_CHARACTERS_MAX, description="The text")
-    model: str = Field(default="", max_length=MODEL_CHARACTERS_MAX, description="Empty: the voice's own")
+    input: Prose = Field(min_length=1, max_length=INPUT_CHARACTERS_MAX, description="The text")
+    model: Line = Field(default="", max_length=MODEL_CHARACTERS_MAX, description="Empty: the voice's own")
     format: AudioFormat = "mp3"
     speed: float = Field(default=1.0, ge=0.5, le=2.0)
     language: Language = ""
@@ -401,8 +440,8 @@ class Generated(BaseModel):
 class HistoryRequest(Fields):
     """Which generations."""
 
-    voiceId: str = Field(default="", max_length=VOICE_CHARACTERS_MAX)
-    q: str = Field(default="", max_length=QUERY_CHARACTERS_MAX, description="Part of the text")
+    voiceId: Line = Field(default="", max_length=VOICE_CHARACTERS_MAX)
+    q: Line = Field(default="", max_length=QUERY_CHARACTERS_MAX, description="Part of the text")
     page: int = Field(default=1, ge=1, le=PAGE_MAX)
     size: int = Field(default=SIZE_DEFAULT, ge=1, le=SIZE_MAX)
 

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
+import io
 import sqlite3
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.fakes.maker import FakeMaker, FakeSpeakers
 from tests.fakes.voice import FakeEngine
 from tts.chain import Chain
 from tts.library import LibraryEngine
+from voices.audio.desk import Desk
 from voices.audio.judge import Limits
 from voices.audio.prepare import Prepared, prepare, wav_bytes
 from voices.cloning.build import Makers
@@ -127,6 +129,7 @@ async def shelves(
     *,
     makers: Sequence[FakeMaker] | None = None,
     speakers: FakeSpeakers | None = None,
+    desk: Callable[[Limits], Desk] | None = None,
     **settings: Any,
 ) -> AsyncIterator[tuple[Client, LibraryStage]]:
     """A client of the application over a library under `root`."""
@@ -137,7 +140,7 @@ async def shelves(
     engine = FakeEngine(first_sound_s=0.0, chunk_s=0.0)
     voices = LibraryEngine()
     chain = Chain([engine, voices])
-    sources = Sources(lambda _: Makers(made), lambda _: model, ThreadDesk)
+    sources = Sources(lambda _: Makers(made), lambda _: model, desk or ThreadDesk)
     await asyncio.to_thread(migrated, root)
     library = Library(configured, root, lambda: chain, voices, sources)
     stage.services.library = library
@@ -156,7 +159,7 @@ async def shelves(
 async def upload(client: Client, data: bytes, filename: str = "me.wav", **headers: str) -> tuple[int, dict[str, Any]]:
     """Status and body of an upload."""
     form = aiohttp.FormData(quote_fields=False)  # as browsers send names
-    form.add_field("file", data, filename=filename)
+    form.add_field("file", io.BytesIO(data), filename=filename)
     response = await client.post("/api/files/upload", data=form, headers=headers)
     return response.status, await response.json()
 

@@ -59,15 +59,18 @@ class LocalStorage:
         await self.delete(".check")
 
     async def _run(self, key: str, work: Callable[[Path], T]) -> T:
-        path = self._root / key
-        if not path.resolve().is_relative_to(self._root):
-            raise Missing(f"{key!r} lies outside the storage")
         try:
-            return await asyncio.to_thread(work, path)
+            return await asyncio.to_thread(self._at, key, work)
         except FileNotFoundError as error:
             raise Missing(f"the file {key!r} is not in storage") from error
         except OSError as error:
             raise StorageUnavailable(f"the storage {self._root} cannot be used: {error.strerror}") from error
+
+    def _at(self, key: str, work: Callable[[Path], T]) -> T:
+        path = self._root / key
+        if not path.resolve().is_relative_to(self._root):
+            raise Missing(f"{key!r} lies outside the storage")
+        return work(path)
 
 
 def _write(path: Path, data: bytes) -> None:
