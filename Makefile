@@ -10,7 +10,7 @@ ARGS ?=
 WEB_SOURCES := $(shell find web/src web/public web/index.html web/package.json web/vite.config.ts -type f 2>/dev/null)
 say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
-.PHONY: help run setup system python web weights listening chat musetalk test-setup test lint bench bench-voice docs clean
+.PHONY: help run setup system python web weights listening chat musetalk platform test-setup test lint bench bench-voice docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -72,7 +72,14 @@ $(VENV)/.installed-musetalk: requirements-musetalk.lock $(VENV)/.installed
 	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q --no-deps --require-hashes -r $<
 	@touch $@
 
-test-setup: setup listening musetalk $(VENV)/.installed-dev
+platform: $(VENV)/.installed-platform ## Install what the voice library needs for PostgreSQL, Redis and S3: 30 MB
+
+$(VENV)/.installed-platform: requirements-platform.lock $(VENV)/.installed
+	$(call say,PostgreSQL, Redis and S3)
+	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q --no-deps --require-hashes -r $<
+	@touch $@
+
+test-setup: setup listening musetalk platform $(VENV)/.installed-dev
 	@$(PY) app.py weights pull whisper
 	@tools/system_packages.sh chromium fonts-noto-cjk
 
@@ -109,11 +116,12 @@ lock: ## Renew the locks from pyproject.toml (needs uv)
 	@$(COMPILE) -o requirements.lock
 	@$(COMPILE) --extra listening -c requirements.lock -o requirements-listening.lock
 	@$(COMPILE) --extra chat -c requirements.lock -o requirements-chat.lock
+	@$(COMPILE) --extra platform -c requirements.lock -o requirements-platform.lock
 	@# torch and its CUDA are left out: pip chooses that build for the machine, after everything else is there.
 	@$(COMPILE) --extra musetalk -c requirements.lock -c requirements-listening.lock \
 		| awk '/^[a-z]/ {keep = $$0 !~ /^(torch|triton|nvidia-|cuda-)/} keep' > requirements-musetalk.lock
 	@$(COMPILE) --group dev -c requirements.lock -c requirements-listening.lock \
-		-c requirements-musetalk.lock -o requirements-dev.lock
+		-c requirements-musetalk.lock -c requirements-platform.lock -o requirements-dev.lock
 
 clean: ## Remove what setup and tests made
 	@rm -rf $(VENV) web/node_modules web/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

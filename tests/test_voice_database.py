@@ -206,7 +206,7 @@ async def test_a_database_that_goes_in_the_middle_is_told_and_comes_back(tmp_pat
 
 
 async def _end_connections(name: str) -> None:
-    import asyncpg  # type: ignore[import-untyped]
+    import asyncpg
 
     from tests.fakes.databases import SERVER
 

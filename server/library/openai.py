@@ -186,6 +186,6 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     Endpoint(
         "GET", "/v1/audio/voices", audio_voices,
         "The voices (OpenAI).", "音色列表（OpenAI 接口）。",
-        TAG, VoicesRequest, "query", data=OpenAIVoices, statuses=(404, 503),
+        TAG, VoicesRequest, "query", data=OpenAIVoices, statuses=(404, 413, 503),
     ),
 )  # fmt: skip

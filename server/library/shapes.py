@@ -78,7 +78,7 @@ Stage = Literal["queued", "checking", "embedding", "cloning", "sampling", "done"
 Status = Literal["pending", "running", "completed", "failed"]
 AudioFormat = Literal["mp3", "wav", "opus", "flac"]
 Expires = Annotated[int, Field(ge=0, description="Of a signed address: seconds since 1970; with a key not needed")]
-Signature = Annotated[str, Field(max_length=64, description="Of a signed address; with a key not needed")]
+Signature = Annotated[str, Field(pattern=r"^[0-9a-f]{0,40}$", description="Of a signed address; with a key not needed")]
 
 
 class OfFile(Fields):

@@ -123,6 +123,29 @@ class LibraryStage(Stage):
     root: Path
 
 
+def stocked(
+    stage: Stage,
+    root: Path,
+    *,
+    makers: Sequence[FakeMaker] | None = None,
+    speakers: FakeSpeakers | None = None,
+    desk: Callable[[Limits], Desk] | None = None,
+) -> LibraryStage:
+    """A stage with a library under `root`, not yet open; on an event loop."""
+    made = list(makers) if makers is not None else [FakeMaker()]
+    model = speakers or FakeSpeakers()
+    engine = FakeEngine(first_sound_s=0.0, chunk_s=0.0)
+    voices = LibraryEngine()
+    chain = Chain([engine, voices])
+    sources = Sources(lambda _: Makers(made), lambda _: model, desk or ThreadDesk)
+    library = Library(stage.services.settings, root, lambda: chain, voices, sources)
+    stage.services.library = library
+    stage.services.voices = chain.voices
+    facts = {field.name: getattr(stage, field.name) for field in dataclasses.fields(stage)}
+    first = made[0] if made else FakeMaker()
+    return LibraryStage(**facts, library=library, maker=first, speakers=model, engine=engine, root=root)
+
+
 @contextlib.asynccontextmanager
 async def shelves(
     root: Path,
@@ -133,26 +156,13 @@ async def shelves(
     **settings: Any,
 ) -> AsyncIterator[tuple[Client, LibraryStage]]:
     """A client of the application over a library under `root`."""
-    made = list(makers) if makers is not None else [FakeMaker()]
-    model = speakers or FakeSpeakers()
-    configured = Settings(**settings)
-    stage = make_stage(configured)
-    engine = FakeEngine(first_sound_s=0.0, chunk_s=0.0)
-    voices = LibraryEngine()
-    chain = Chain([engine, voices])
-    sources = Sources(lambda _: Makers(made), lambda _: model, desk or ThreadDesk)
     await asyncio.to_thread(migrated, root)
-    library = Library(configured, root, lambda: chain, voices, sources)
-    stage.services.library = library
-    stage.services.voices = chain.voices
-    facts = {field.name: getattr(stage, field.name) for field in dataclasses.fields(stage)}
-    first = made[0] if made else FakeMaker()
-    full = LibraryStage(**facts, library=library, maker=first, speakers=model, engine=engine, root=root)
+    stage = stocked(make_stage(Settings(**settings)), root, makers=makers, speakers=speakers, desk=desk)
     try:
         async with TestClient(TestServer(stage.app)) as client:
-            yield client, full
+            yield client, stage
     finally:
-        await library.aclose()
+        await stage.library.aclose()
         await asyncio.to_thread(stage.close)
 
 

@@ -18,6 +18,7 @@ from voices.cloning.base import Clip, Made, Progress
 from voices.speakers.base import ModelId, Vector
 
 SECONDS_PER_CHARACTER = 0.05
+SHORTEST_S = 0.1
 
 
 @dataclasses.dataclass
@@ -31,6 +32,7 @@ class FakeMaker:
     languages: tuple[str, ...] = ("zh", "en")
     missing: str | None = None
     make_s: float = 0.0
+    character_s: float = SECONDS_PER_CHARACTER
     gives_sample: bool = False
     duplicated: bool = False
     failure: VisageError | None = None
@@ -71,7 +73,8 @@ class FakeMaker:
         self.said.append((voice_id, text, language, model, speed))
         if self.mute:
             return
-        pcm = _tone(int(recipe["hz"]), len(text) * SECONDS_PER_CHARACTER / speed, self.sample_rate_hz)
+        seconds = max(SHORTEST_S, len(text) * self.character_s / speed)
+        pcm = _tone(int(recipe["hz"]), seconds, self.sample_rate_hz)
         for number, at in enumerate(range(0, pcm.size, 4_000)):
             if number == self.fail_after and self.speak_failure is not None:
                 raise self.speak_failure
