@@ -134,10 +134,13 @@ def test_off_loopback_is_open_only_on_purpose(tmp_path: Path) -> None:
 
 
 def test_secrets_are_neither_shown_nor_quoted(tmp_path: Path) -> None:
-    found = load(
-        ["--api-key", "hush", "--llm_api_key", "hush", "--asr_api_key", "hush", "--turn", "turn:u:hush@h:1"],
-        directory=tmp_path,
-    )
+    addresses = {
+        "turn": "turn:u:hush@h:1",
+        "database_url": "postgresql://u:hush@h/d",
+        "redis_url": "redis://u:hush@h",
+    }
+    given = [part for name in SECRETS for part in (f"--{name}", addresses.get(name, "hush"))]
+    found = load(given, directory=tmp_path)
     assert "hush" not in str(found.public())
     assert all(found.public()[name] is True for name in SECRETS)
 
