@@ -115,7 +115,7 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
         settle_heap()
         listening.start(house.settled())
         if library is not None:
-            library.start(house.settled(), settle_heap)
+            library.start(house.settled())
         if isinstance(model, LocalModel):
             model.start()
         services = Services(

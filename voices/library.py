@@ -48,11 +48,13 @@ def _makers(settings: Settings) -> Makers:
 
 
 def _imported(name: str) -> ModuleType:
-    """A module that brings much with it; the collector, which would hold all threads to look at it, waits meanwhile."""
+    """A module that brings much with it, out of the collector's sight, which would hold all threads to look at it."""
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        gc.freeze()
+        return module
     finally:
         if collecting:
             gc.enable()
@@ -127,11 +129,11 @@ class Library:
         self._failed_at = 0.0
         self._starting: asyncio.Task[None] | None = None
 
-    def start(self, after: Awaitable[None], then: Callable[[], None] = lambda: None) -> None:
-        """Open it once `after` has come, and do `then`."""
-        self._starting = asyncio.create_task(self._start(after, then), name="voice library start")
+    def start(self, after: Awaitable[None]) -> None:
+        """Open it once `after` has come."""
+        self._starting = asyncio.create_task(self._start(after), name="voice library start")
 
-    async def _start(self, after: Awaitable[None], then: Callable[[], None]) -> None:
+    async def _start(self, after: Awaitable[None]) -> None:
         await after
         try:
             await self.opened()
@@ -139,7 +141,6 @@ class Library:
                 await self.admit(self._settings.ref_file, LOCAL)
         except VisageError as error:  # told again to whoever wants it
             log.warning("the voice library is not open: %s", error)
-        then()
 
     async def opened(self) -> Opened:
         """It, open.
