@@ -26,6 +26,7 @@ from benchmarks import (
     report,
     scheduler,
     sync,
+    voices,
 )
 from benchmarks.figures import Figure
 from benchmarks.scenario import Plan
@@ -53,6 +54,9 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[None, None, list[Figure]]]] = {
     "idle": load.idle,
     "naive": load.naive,
     "cycles": load.cycles,
+    "lists": voices.lists,
+    "creation": voices.creation,
+    "uploads": voices.uploads,
 }
 
 FAILURES = (

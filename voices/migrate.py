@@ -38,7 +38,7 @@ async def _migrate(url: URL) -> bool:
     engine = make_engine(url)
     try:
         with explained(), _alone(url):
-            async with engine.connect() as connection:
+            async with engine.execution_options(writing=True).connect() as connection:
                 if connection.dialect.name == "postgresql":
                     await connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
                     await connection.commit()
