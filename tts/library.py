@@ -16,6 +16,7 @@ import numpy as np
 import soxr
 
 from errors import EngineError, VisageError
+from tts import traits
 from tts.base import Sound, Voice
 
 NAME = "library"
@@ -30,7 +31,7 @@ class Reader(Protocol):
 
     @property
     def rate_hz(self) -> int:
-        """Of its sound."""
+        """Of its sound, where that says nothing else."""
 
     def say(self, clause: str, language: str, speed: float) -> AsyncIterator[Sound]:
         """The clause's sound as it is made.
@@ -114,21 +115,19 @@ class LibraryEngine:
 async def at_rate(reader: Reader, clause: str, language: str, speed: float) -> AsyncGenerator[Sound, None]:
     """What a reader says, at `RATE_HZ`."""
     sounds = reader.say(clause, language, speed)
-    resampler = None
-    if reader.rate_hz != RATE_HZ:
-        resampler = soxr.ResampleStream(reader.rate_hz, RATE_HZ, 1, dtype="float32")
+    resampler: soxr.ResampleStream | None = None
     try:
         async for sound in sounds:
-            if resampler is None or not sound.pcm.size:
+            rate_hz = sound.rate_hz or reader.rate_hz
+            if rate_hz == RATE_HZ or not sound.pcm.size:
                 yield sound
                 continue
-            for at in range(0, sound.pcm.size, reader.rate_hz):  # a second at a time, not to hold the event loop
-                pcm = resampler.resample_chunk(sound.pcm[at : at + reader.rate_hz])
+            resampler = resampler or soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32")
+            for at in range(0, sound.pcm.size, rate_hz):  # a second at a time, not to hold the event loop
+                pcm = resampler.resample_chunk(sound.pcm[at : at + rate_hz])
                 yield Sound(np.asarray(pcm, np.float32), sound.words if not at else ())
                 await asyncio.sleep(0)
         if resampler is not None:
             yield Sound(np.asarray(resampler.resample_chunk(np.zeros(0, np.float32), last=True), np.float32))
     finally:
-        close = getattr(sounds, "aclose", None)
-        if close is not None:
-            await close()
+        await traits.close(sounds)

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.orm import joinedload
 
 from errors import BadRequest, NotFound
+from tts import traits
 from tts.base import Sound, SpeechEngine, Voice
 from tts.chain import Chain
 from tts.library import NAME, PREFIX
@@ -66,8 +67,7 @@ class BuiltInVoice:
 
     def say(self, clause: str, language: str, speed: float) -> AsyncIterator[Sound]:
         """See `tts.library.Reader`."""
-        options: dict[str, Any] = {"speed": speed} if getattr(self.engine, "takes_speed", False) else {}
-        return self.engine.speak(clause, self.voice, language, **options)
+        return self.engine.speak(clause, self.voice, language, **traits.options(self.engine, speed, False, ""))
 
 
 AnyReader = MadeVoice | BuiltInVoice
