@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import configload
 from config import Settings
-from doctor import checks
+from doctor import checks, voices
 from doctor.findings import Finding, State
 from doctor.speech import speech
 
@@ -66,6 +66,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from checks.lips(settings)
     yield from checks.weights()
     yield from speech(settings)
+    yield from voices.library(settings)
     yield checks.chat(settings)
     yield checks.port(settings)
     yield checks.udp()

@@ -10,14 +10,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from config import Settings
-from doctor import checks, musetalk, report
+from doctor import checks, musetalk, report, voices
 from doctor.findings import Finding, State
 from doctor.musetalk import Card
 from doctor.speech import speech
+from tests.fakes.library import migrated
 from weights.manifest import Manifest, Weight, read_manifest
 
 OK = Finding("One", "ok", "there", "有")
@@ -245,3 +247,28 @@ def test_a_chain_in_which_nobody_can_speak_is_missing() -> None:
     assert last.state == "missing" and "--REF_FILE" in last.fix
     (broken,) = speech(Settings.model_validate({"tts": ["openai"], "tts_options": {"openai": {"no": 1}}}))
     assert broken.state == "missing" and "tts_options.openai.no" in broken.en
+
+
+class TestVoiceLibrary:
+    def look(self, **settings: Any) -> dict[str, Finding]:
+        return {found.name: found for found in voices.library(Settings(**settings))}
+
+    def test_a_library_that_works(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(voices, "ROOT", tmp_path)
+        found = self.look()
+        assert found["Voice library, database"].state == found["Voice library, storage (local)"].state == "ok"
+        migrated(tmp_path)
+        assert "up to date" in self.look()["Voice library, database"].en
+
+    def test_one_that_cannot(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(voices, "ROOT", tmp_path / "file" / "below")
+        (tmp_path / "file").write_text("")
+        found = self.look(database_url="postgresql://nobody@127.0.0.1:1/x", redis_url="redis://127.0.0.1:1")
+        assert found["Voice library, database"].state == found["Voice library, storage (local)"].state == "missing"
+        assert found["Voice library, Redis"].state == "note"
+        for name in ("database", "storage (local)", "Redis"):
+            one = found[f"Voice library, {name}"]
+            assert one.en != one.zh and one.fix
+
+    def test_one_that_is_off(self) -> None:
+        assert [found.state for found in voices.library(Settings(library="off"))] == ["note"]

@@ -277,7 +277,7 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"voiceId": "nobody"}, 404, "not_found"),
     ({"voiceId": "../../etc/passwd"}, 404, "not_found"),
     ({"voiceId": "library:fake:male"}, 404, "not_found"),
-    ({"input": "   "}, 422, "unprocessable"),
+    ({"input": "   "}, 400, "bad_request"),
     ({"input": "😀🎉…"}, 422, "unprocessable"),
     ({"input": "こんにちは、世界"}, 422, "unprocessable"),
     ({"input": ""}, 400, "bad_request"),
