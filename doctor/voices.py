@@ -104,10 +104,12 @@ def _speakers(settings: Settings) -> Finding:
 
 
 def _makers(settings: Settings) -> Iterator[Finding]:
+    from house.voices import make_chain
     from voices.cloning.build import build_makers
+    from voices.library import Sources
 
     try:
-        makers = build_makers(settings).all
+        makers = build_makers(settings, make_chain(settings), Sources().speaker_model(settings)).all
     except (VisageError, ImportError) as error:
         yield Finding("Voice library, makers", "missing", str(error), str(error), "--voice_makers NAME")
         return

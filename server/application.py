@@ -11,7 +11,7 @@ from aiohttp import web
 from server import admin, avatars, catalogue, events, funasr, human, listen, listening, offer, pages, rtvi, ten
 from server.endpoint import SERVICES, Call, Endpoint, Nothing, Services
 from server.envelope import envelope_of, success
-from server.library import account, creation, embeddings, files, generate, openai, voices
+from server.library import account, creation, embeddings, files, generate, openai, origin, voices
 from server.middleware import Handler, admit, explain, identify
 from server.reading import read_json, understood
 from server.security import Forbidden, identify_user
@@ -36,6 +36,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     *creation.ENDPOINTS,
     *voices.ENDPOINTS,
     *generate.ENDPOINTS,
+    *origin.ENDPOINTS,
     *account.ENDPOINTS,
     *openai.ENDPOINTS,
 )

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from config import ConfigError, Settings
 from tests.fakes.app import until
 from tests.fakes.databases import postgresql
 from tests.fakes.library import CONSENT, TEXTS, Client, LibraryStage, clip, made, shelves, upload
 from tests.fakes.maker import FakeMaker, FakeSpeakers
 from voices.audio.prepare import read_wav
-from voices.cloning.build import build_makers
+from voices.cloning.build import NAMES, build_makers
 
 KINDS = ("sqlite", "postgresql")
 
@@ -299,10 +300,8 @@ async def test_without_a_source_of_voices_there_is_a_reason_and_nothing_fake(tmp
         asked = {"fileId": body["data"]["fileId"], "consent": CONSENT}
         response = await client.post("/api/voices", json=asked, headers={"Accept-Language": "zh-CN"})
         refused = await response.json()
-        assert (
-            response.status == 503 and refused["error"]["code"] == "no_maker" and "STEP_API_KEY" in refused["message"]
-        )
-        assert "没有可用" in refused["message"] and "set STEP_API_KEY" in refused["error"]["details"]["en"]
+        assert response.status == 503 and refused["error"]["code"] == "no_maker"
+        assert "没有可用" in refused["message"] and "voice_makers" in refused["error"]["details"]["en"]
         assert (await data(client, "/api/voices/options"))["makers"] == []
         assert (await data(client, "/api/voices/jobs"))["jobs"] == []
 
@@ -321,6 +320,6 @@ async def test_a_maker_that_is_not_ready_is_listed_with_what_it_wants(tmp_path: 
 
 
 def test_this_server_offers_no_maker_of_tests() -> None:
-    from config import Settings
-
-    assert all(maker.name != "scripted" for maker in build_makers(Settings()).all)
+    assert [maker.name for maker in build_makers(Settings(), None, None).all] == [*NAMES[:-1], "designed"]
+    with pytest.raises(ConfigError, match="scripted"):
+        build_makers(Settings(voice_makers=("scripted",)), None, None)

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import av
 import numpy as np
 import pytest
@@ -17,12 +18,14 @@ import soundfile
 from audiofile import decode, inspect
 from errors import EngineError
 from tests.fakes.app import until
-from tests.fakes.library import Client, made, shelves
+from tests.fakes.library import Client, clip, made, shelves
 from tests.fakes.maker import FakeMaker
 from tests.fakes.sounds import pitch_hz
 from tests.test_voice_library import data, stored
 from tests.watchdog import watched
 from voices.encoding import FORMATS, Encoder
+from voices.marking import Marker
+from voices.watermark import Watermark
 
 TEXT = "Good morning to all of you. 大家早上好！"
 
@@ -190,13 +193,20 @@ async def test_openais_clients_are_served(tmp_path: Path) -> None:
 
 async def test_openais_events_carry_the_same_sound(tmp_path: Path) -> None:
     async with shelves(tmp_path) as (client, _):
-        asked = {"model": "x", "voice": "male", "input": "Hello there.", "response_format": "pcm"}
+        asked = {
+            "model": "x",
+            "voice": "male",
+            "input": "Hello there, all of you who listen.",
+            "response_format": "pcm",
+        }
         plain = await (await client.post("/v1/audio/speech", json=asked)).read()
-        answer = await client.post("/v1/audio/speech", json={**asked, "input": "Hello there!", "stream_format": "sse"})
+        answer = await client.post(
+            "/v1/audio/speech", json={**asked, "input": "Hello there, all of you who listen!", "stream_format": "sse"}
+        )
         assert answer.headers["Content-Type"] == "text/event-stream"
         events = [json.loads(line[6:]) for line in (await answer.text()).splitlines() if line.startswith("data: ")]
         assert {event["type"] for event in events[:-1]} == {"speech.audio.delta"} and len(events) > 2
-        assert events[-1]["type"] == "speech.audio.done" and events[-1]["usage"]["total_tokens"] == 12
+        assert events[-1]["type"] == "speech.audio.done" and events[-1]["usage"]["total_tokens"] == 35
         assert b"".join(base64.b64decode(event["audio"]) for event in events[:-1]) == plain
 
 
@@ -241,7 +251,7 @@ async def test_a_voice_that_fails_at_once_is_told_in_each_shape(tmp_path: Path) 
 
 
 async def test_a_voice_that_fails_midway_leaves_no_file_and_no_whole_answer(tmp_path: Path) -> None:
-    maker = FakeMaker(gives_sample=True, speak_failure=EngineError("scripted", "reset"), fail_after=4)
+    maker = FakeMaker(gives_sample=True, speak_failure=EngineError("scripted", "reset"), fail_after=12)
     async with shelves(tmp_path, makers=[maker]) as (client, _):
         voice = (await made(client))["voiceId"]
         long = "This is a rather long sentence that takes a while to say. " * 3
@@ -270,6 +280,55 @@ async def test_a_listener_who_leaves_stops_the_work(tmp_path: Path) -> None:
         answer.close()
         await until(lambda: stage.engine.at_work == 0)
         assert len(stage.engine.asked) < 40
+
+
+async def checked(client: Client, sound: bytes) -> dict[str, Any]:
+    form = aiohttp.FormData()
+    form.add_field("file", sound, filename="x.bin")
+    answer = await client.post("/api/tts/check", data=form)
+    body = await answer.json()
+    assert answer.status == 200, body
+    found: dict[str, Any] = body["data"]
+    return found
+
+
+@pytest.mark.parametrize("format", ["mp3", "wav", "opus", "flac"])
+async def test_a_file_tells_where_it_comes_from(format: str, tmp_path: Path) -> None:
+    async with shelves(tmp_path) as (client, _):
+        voice = await made(client)
+        _, told = await generate(client, voice["voiceId"], format=format)
+        found = await checked(client, await (await client.get("/" + told["url"])).read())
+        assert found["generated"] and {"visage", "iptc"} <= {claim["kind"] for claim in found["claims"]}
+        facts = next(claim["facts"] for claim in found["claims"] if claim["kind"] == "visage")
+        assert facts["content_id"] == told["requestId"] and facts["voice"] == voice["voiceId"] and facts["cloned"]
+        sample = await (await client.get("/" + voice["sample_url"])).read()
+        assert (await checked(client, sample))["generated"]
+        answer = await client.post("/v1/audio/speech", json={"model": "x", "voice": "male", "input": TEXT})
+        assert (await checked(client, await answer.read()))["generated"]
+        plain = await checked(client, clip())
+        assert not plain["generated"] and plain["claims"] == [] and plain["duration"] > 6
+
+
+def test_the_mark_goes_through_without_a_gap() -> None:
+    class Doubling(Watermark):
+        def __init__(self) -> None:
+            super().__init__()
+            self.sizes: list[int] = []
+
+        def why_not(self) -> str | None:
+            return None
+
+        def mark(self, pcm: Any, rate_hz: int) -> Any:
+            self.sizes.append(pcm.size)
+            return 2 * pcm
+
+    watermark = Doubling()
+    marker = Marker(watermark, 1_000)
+    pcm = np.arange(4_321, dtype=np.float32)
+    parts = [marker.feed(pcm[at : at + 100]) for at in range(0, pcm.size, 100)]
+    assert (np.concatenate([*parts, marker.finish()]) == 2 * pcm).all()
+    assert min(watermark.sizes) >= 500 and len(watermark.sizes) > 2
+    assert Marker(watermark, 1_000).finish().size == 0
 
 
 WRONG: list[tuple[dict[str, Any], int, str]] = [

@@ -24,11 +24,13 @@ from voices.cloning.build import Makers
 from voices.database import Database, DatabaseUnavailable
 from voices.embeddings import Embeddings
 from voices.jobs import LEASE_S, Jobs, TakenOver
+from voices.marking import marked_wav, provenance
 from voices.outbox import Outbox
 from voices.sampling import sample_text_for, speak_sample
 from voices.schema import EmbeddingRow, FileRow, JobRow, VoiceRow
 from voices.storage.base import Storage
 from voices.voicerow import voice_row
+from voices.watermark import Watermark
 
 AT_ONCE = 2
 POLL_S = 15.0
@@ -51,6 +53,7 @@ class Parts:
     jobs: Jobs
     embeddings: Embeddings
     makers: Makers
+    watermark: Watermark
 
 
 class Creator:
@@ -225,6 +228,8 @@ class Making:
         if similarity is None and embedding is not None and embedding.comparable:
             pcm = await asyncio.to_thread(heard, sample)
             similarity = await parts.embeddings.similarity(embedding.vector, pcm, self._job.voice_id)
+        facts = provenance(self._job.voice_id, model, self._job.voice_id, cloned=maker.clones)
+        sample = await asyncio.to_thread(marked_wav, sample, parts.watermark, facts)
         row = voice_row(self._job, file, maker, model, made, embedding, sample_text, similarity)
         try:
             async with (

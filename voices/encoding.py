@@ -9,7 +9,7 @@ import dataclasses
 import io
 import struct
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import av
 import av.audio
@@ -67,6 +67,18 @@ class _Sink(io.RawIOBase):
         return taken
 
 
+class Passing(Protocol):
+    """Something that sound goes through on its way into the file."""
+
+    def feed(self, pcm: Pcm) -> Pcm:
+        """Add sound; what has come through."""
+        ...
+
+    def finish(self) -> Pcm:
+        """The rest."""
+        ...
+
+
 class Encoder:
     """One file.
 
@@ -74,9 +86,11 @@ class Encoder:
         name: of FORMATS.
         tags: what the file says of itself; pcm has no place for it.
         whole: it is kept, and may be written to at its beginning when its end is known; else `feed` gives it out.
+        marker: what the sound goes through first.
     """
 
-    def __init__(self, name: str, tags: Mapping[str, str], *, whole: bool) -> None:
+    def __init__(self, name: str, tags: Mapping[str, str], *, whole: bool, marker: Passing | None = None) -> None:
+        self._marker = marker
         self._format = FORMATS[name]
         self._whole = whole
         self._file: io.BytesIO | _Sink = io.BytesIO() if whole else _Sink()
@@ -102,22 +116,27 @@ class Encoder:
 
     def feed(self, pcm: Pcm) -> bytes:
         """Add sound at `RATE_HZ`; what of the file is there now, nothing where it is kept whole."""
+        self._write(pcm if self._marker is None else self._marker.feed(pcm))
+        return self._taken()
+
+    def _write(self, pcm: Pcm) -> None:
         if not pcm.size:
-            return b""
+            return
         if self._container is None:
-            self._file.write((np.clip(pcm, -1, 1) * 32767).astype("<i2").tobytes())
+            self._file.write(pcm_bytes(pcm))
             self._samples += pcm.size
-            return self._taken()
+            return
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm, np.float32).reshape(1, -1), "flt", "mono")
         frame.rate = RATE_HZ
         frame.pts = self._samples
         self._samples += pcm.size
         for part in self._resampler.resample(frame):
             self._container.mux(self._stream.encode(part))
-        return self._taken()
 
     def finish(self) -> bytes:
         """End it: the whole file, or what was not given out yet."""
+        if self._marker is not None:
+            self._write(self._marker.finish())
         if self._container is not None:
             if self._samples:
                 for part in self._resampler.resample(None):
@@ -144,15 +163,20 @@ WAV_TAGS = {"title": b"INAM", "artist": b"IART", "comment": b"ICMT", "encoder": 
 """Names of the RIFF INFO list for those that the other formats know."""
 
 
-def wav_head(data_bytes: int, tags: Mapping[str, str]) -> bytes:
-    """The beginning of a WAV file (mono, 16 bit, `RATE_HZ`) up to its samples."""
+def pcm_bytes(pcm: Pcm) -> bytes:
+    """16 bit, little-endian."""
+    return (np.clip(pcm, -1, 1) * 32767).astype("<i2").tobytes()
+
+
+def wav_head(data_bytes: int, tags: Mapping[str, str], rate_hz: int = RATE_HZ) -> bytes:
+    """The beginning of a WAV file (mono, 16 bit) up to its samples."""
     info = b"INFO"
     for name, value in tags.items():
         if name in WAV_TAGS:
             text = value.encode() + b"\0"
             info += WAV_TAGS[name] + struct.pack("<I", len(text)) + text + b"\0" * (len(text) % 2)
     listed = b"LIST" + struct.pack("<I", len(info)) + info if len(info) > 4 else b""
-    shape = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, RATE_HZ, 2 * RATE_HZ, 2, 16)
+    shape = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, rate_hz, 2 * rate_hz, 2, 16)
     body = b"WAVE" + shape + listed + b"data" + struct.pack("<I", data_bytes)
     riff_bytes = UNKNOWN_BYTES if data_bytes == UNKNOWN_BYTES else len(body) + data_bytes
     return b"RIFF" + struct.pack("<I", riff_bytes) + body

@@ -41,10 +41,10 @@ PACKAGES = {"postgresql": "asyncpg", "redis_url": "redis", "s3": "obstore"}
 log = logging.getLogger(__name__)
 
 
-def _makers(settings: Settings) -> Makers:
+def _makers(settings: Settings, chain: Chain | None, speakers: SpeakerModel | None) -> Makers:
     from voices.cloning.build import build_makers
 
-    return build_makers(settings)
+    return build_makers(settings, chain, speakers)
 
 
 def _imported(name: str) -> ModuleType:
@@ -61,11 +61,9 @@ def _imported(name: str) -> ModuleType:
 
 
 def _speaker_model(settings: Settings) -> SpeakerModel | None:
-    if importlib.util.find_spec("voices.speakers.build") is None:
-        return None
-    build: Callable[[Settings], SpeakerModel | None]
-    build = importlib.import_module("voices.speakers.build").build_speaker_model
-    return build(settings)
+    from voices.speakers.build import build_speaker_model
+
+    return build_speaker_model(settings)
 
 
 def _desk(limits: Limits) -> Desk:
@@ -78,7 +76,7 @@ def _desk(limits: Limits) -> Desk:
 class Sources:
     """Where voices come from, what tells speakers apart, and what judges recordings; made when the library opens."""
 
-    makers: Callable[[Settings], Makers] = _makers
+    makers: Callable[[Settings, Chain | None, SpeakerModel | None], Makers] = _makers
     speaker_model: Callable[[Settings], SpeakerModel | None] = _speaker_model
     desk: Callable[[Limits], Desk] = _desk
 
@@ -128,6 +126,7 @@ class Library:
         self._opening: asyncio.Task[Opened] | None = None
         self._failed_at = 0.0
         self._starting: asyncio.Task[None] | None = None
+        self._warming: asyncio.Task[None] | None = None
 
     def start(self, after: Awaitable[None]) -> None:
         """Open it once `after` has come."""
@@ -177,6 +176,11 @@ class Library:
             self._failed_at = time.monotonic()
             raise
 
+    def expect_recordings(self) -> None:
+        """Somebody looks at the page for new voices: load what their recording will need, once."""
+        if self._warming is None and self._opened is not None:
+            self._warming = asyncio.create_task(self._opened.warm_up(), name="voice library warm up")
+
     async def admit(self, name: str, user: User, *, public: bool = False) -> Voice:
         """Let a session have a voice of the library.
 
@@ -214,7 +218,7 @@ class Library:
 
     async def aclose(self) -> None:
         """Close it."""
-        for task in (self._starting, self._opening):
+        for task in (self._starting, self._warming, self._opening):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)

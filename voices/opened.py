@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ from voices.speakers.base import SpeakerModel
 from voices.storage.base import Storage
 from voices.storage.build import build_storage
 from voices.usage import Spoken, UsageBook
+from voices.watermark import Watermark
 
 TIDY_EVERY_S = 3_600.0
 DATABASE = "library.db"
@@ -77,7 +78,16 @@ class Opened:
     generation: Generation
     removal: Removal
     signer: Signer
+    watermark: Watermark
     engine: LibraryEngine
+
+    async def warm_up(self) -> None:
+        """Load what the first recording of somebody who looks at the page for it will need."""
+        warm_up: Callable[[], Awaitable[None]] | None = getattr(self.embeddings.model, "warm_up", None)
+        with contextlib.suppress(VisageError):  # told to whoever needs it
+            await self.desk.warm_up()
+            if warm_up is not None and self.embeddings.usable:
+                await warm_up()
 
     def figures(self) -> dict[str, float]:
         """For `/metrics`."""
@@ -112,7 +122,7 @@ class Plan:
     """Folder of the database and of storage, where nothing else is configured."""
     chain: Callable[[], Chain | None]
     engine: LibraryEngine
-    makers: Callable[[Settings], Makers]
+    makers: Callable[[Settings, Chain | None, SpeakerModel | None], Makers]
     speaker_model: Callable[[Settings], SpeakerModel | None]
     desk: Callable[[Limits], Desk]
 
@@ -151,11 +161,11 @@ async def _put_together(plan: Plan, database: Database, shared: Shared, stack: c
     await accounts.ensure_owner()
     signer = Signer(await signing_key(database))
     neighbours = await find_neighbours(database)
-    makers = await asyncio.to_thread(plan.makers, settings)
-    stack.push_async_callback(makers.aclose)
     model = await asyncio.to_thread(plan.speaker_model, settings)
     if model is not None:
         stack.push_async_callback(model.aclose)
+    makers = await asyncio.to_thread(plan.makers, settings, plan.chain(), model)
+    stack.push_async_callback(makers.aclose)
     outbox = Outbox(database, storage, lambda payload: forget(database, makers, payload))
     desk = plan.desk(Limits(settings.voice_seconds_min, settings.voice_seconds_max))
     stack.push_async_callback(desk.aclose)
@@ -163,7 +173,8 @@ async def _put_together(plan: Plan, database: Database, shared: Shared, stack: c
     jobs = Jobs(database, shared)
     readers = Readers(database, makers, plan.chain)
     usage = UsageBook(database)
-    generation = Generation(database, storage, outbox, readers, usage, shared)
+    watermark = Watermark()
+    generation = Generation(database, storage, outbox, readers, usage, shared, watermark)
     stack.push_async_callback(generation.aclose)
     return Opened(
         settings=settings,
@@ -179,12 +190,13 @@ async def _put_together(plan: Plan, database: Database, shared: Shared, stack: c
         catalogue=Catalogue(database),
         files=Files(database, outbox, desk),
         jobs=jobs,
-        creator=Creator(Parts(database, storage, outbox, jobs, embeddings, makers)),
+        creator=Creator(Parts(database, storage, outbox, jobs, embeddings, makers, watermark)),
         readers=readers,
         usage=usage,
         generation=generation,
         removal=Removal(database, outbox, shared),
         signer=signer,
+        watermark=watermark,
         engine=plan.engine,
     )
 

@@ -20,9 +20,9 @@ import av
 import av.error
 import numpy as np
 
+from audiofile import FORMATS, decode, inspect
 from errors import Unprocessable
 from media import SAMPLE_RATE_HZ
-from server.audiofile import FORMATS, decode, inspect
 from voices.watermark import Watermark
 
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"

@@ -46,6 +46,8 @@ class MadeVoice:
     step_voice_id: str
     recipe: Mapping[str, Any]
     gender: str
+    cloned: bool
+    """Whether it is the voice of a person who was recorded."""
 
     def say(self, clause: str, language: str, speed: float) -> AsyncIterator[Sound]:
         """See `tts.library.Reader`."""
@@ -64,6 +66,7 @@ class BuiltInVoice:
     rate_hz: int
     engine: SpeechEngine
     voice: Voice
+    cloned: bool = False
 
     def say(self, clause: str, language: str, speed: float) -> AsyncIterator[Sound]:
         """See `tts.library.Reader`."""
@@ -155,6 +158,7 @@ class Readers:
             step_voice_id=row.step_voice_id,
             recipe=row.recipe,
             gender=row.gender,
+            cloned=row.clones,
         )
 
     def _built_in(self, name: str, language: str) -> BuiltInVoice:

@@ -482,6 +482,29 @@ class UsageInfo(Usage):
     by_voice: list[VoiceUsage] = Field(description="The 20 that said most")
 
 
+class Checked(Fields):
+    """A file to be asked (multipart)."""
+
+    file: str = Field(description="Sound in any common container", json_schema_extra={"format": "binary"})
+
+
+class Claim(BaseModel):
+    """Something in a file that says a machine made it."""
+
+    kind: str = Field(description="visage, aigc (GB 45438-2025), iptc, or c2pa (its signature is not checked)")
+    facts: dict[str, Any]
+
+
+class Origin(BaseModel):
+    """What a file was found to say and to bear."""
+
+    generated: bool = Field(description="A claim or the mark says so; false says only that nothing was found")
+    claims: list[Claim]
+    marked: float | None = Field(description="Share of its sound with the inaudible mark; null: not looked for")
+    duration: float = Field(description="Seconds")
+    why_not: str = Field(description="Why the mark was not looked for")
+
+
 class Account(BaseModel):
     """Who asks."""
 

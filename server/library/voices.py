@@ -68,6 +68,8 @@ async def voice_options(call: Call[Nothing]) -> Any:
     from voices.consent import STATEMENT
 
     opened, settings = await library(call), call.services.settings
+    if call.services.library is not None:
+        call.services.library.expect_recordings()
     reasons = {maker.name: maker.why_not() for maker in opened.makers.all}
     usable_first = sorted(opened.makers.all, key=lambda maker: reasons[maker.name] is not None)
     model = opened.embeddings.model

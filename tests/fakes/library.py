@@ -97,6 +97,9 @@ class ThreadDesk:
         finally:
             self.waiting -= 1
 
+    async def warm_up(self) -> None:
+        """It is quick."""
+
     async def aclose(self) -> None:
         """Nothing is held."""
 
@@ -137,7 +140,7 @@ def stocked(
     engine = FakeEngine(first_sound_s=0.0, chunk_s=0.0)
     voices = LibraryEngine()
     chain = Chain([engine, voices])
-    sources = Sources(lambda _: Makers(made), lambda _: model, desk or ThreadDesk)
+    sources = Sources(lambda *_: Makers(made), lambda _: model, desk or ThreadDesk)
     library = Library(stage.services.settings, root, lambda: chain, voices, sources)
     stage.services.library = library
     stage.services.voices = chain.voices

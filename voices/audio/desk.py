@@ -39,6 +39,14 @@ class Desk(Protocol):
         """
         ...
 
+    async def warm_up(self) -> None:
+        """Be quick with the first one.
+
+        Raises:
+            EngineError: it cannot be.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Free what it works with."""
         ...
@@ -69,6 +77,12 @@ class AudioDesk:
             raise Busy(f"the recording was not looked at within {PATIENCE_S:.0f} s: try again later") from error
         finally:
             self.waiting -= 1
+
+    async def warm_up(self) -> None:
+        """See `Desk`."""
+        async with contextlib.aclosing(self._process.ask(NAME, {"do": "warm_up"})) as answers:
+            async for _ in answers:
+                pass
 
     async def _tried(self, data: bytes) -> Prepared:
         for attempt in range(TRIES):

@@ -18,8 +18,10 @@ import socket
 import sys
 from typing import Any
 
+import numpy as np
+
 from errors import VisageError
-from listening.vad import SileroVad
+from listening.vad import WINDOW, SileroVad
 from tts import messages
 from voices.audio.judge import Limits
 from voices.audio.prepare import prepare
@@ -38,6 +40,9 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         number = int(facts["id"])
         if facts["do"] == "ping":
             writer.write(messages.pack({"id": number, "is": "pong"}))
+        elif facts["do"] == "warm_up":
+            vad(np.zeros(WINDOW, np.float32))
+            writer.write(messages.pack({"id": number, "is": "end"}))
         elif facts["do"] == "prepare":
             for answer in _answers(number, facts, data, vad):
                 writer.write(answer)

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import importlib
-import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from config import ConfigError, Settings
 from errors import BadRequest, Unavailable
+from tts.chain import Chain
 from voices.cloning.base import VoiceMaker
+from voices.speakers.base import SpeakerModel
 
-_MAKERS: Mapping[str, str] = {}
+_MAKERS: Mapping[str, str] = {
+    "cosyvoice": "voices.cloning.served:cosyvoice_maker",
+    "gpt-sovits": "voices.cloning.served:sovits_maker",
+    "indextts2": "voices.cloning.served:index_maker",
+    "omnitts": "voices.cloning.served:omni_maker",
+}
 """Name -> `module:function` that makes it of the settings; a module is imported only when the library opens."""
-
-log = logging.getLogger(__name__)
+DESIGNED = "designed"
+NAMES = (*_MAKERS, DESIGNED)
 
 
 class NoMaker(Unavailable):
     """Nothing here can make a voice."""
 
     code = "no_maker"
-    zh = "没有可用的音色来源：请设置 STEP_API_KEY，或安装本地引擎；GET /api/voices/options 说明原因"
+    zh = "目前没有可用的音色来源：GET /api/voices/options 说明各来源缺少什么"
 
 
 class Makers:
@@ -52,7 +59,7 @@ class Makers:
             models = ", ".join(model for maker in self.all if name in ("", maker.name) for model in maker.models)
             if self.all:
                 raise BadRequest(f"model was {model!r}; there are {models}")
-            raise NoMaker("no source of voices is configured: set STEP_API_KEY, or install a local engine")
+            raise NoMaker("no source of voices is configured (voice_makers): GET /api/voices/options lists them")
         for maker in fitting:
             if maker.why_not() is None:
                 return maker, model or maker.models[0]
@@ -65,23 +72,39 @@ class Makers:
             await maker.aclose()
 
 
-def build_makers(settings: Settings) -> Makers:
+def build_makers(settings: Settings, chain: Chain | None, speakers: SpeakerModel | None) -> Makers:
     """Those that `voice_makers` names, else all there are, cloning ones first.
+
+    Args:
+        settings: the configuration.
+        chain: the sessions' speech engines; Kokoro among them speaks designed voices too, so that it is loaded once.
+        speakers: what tells speakers apart; CAM++ hears recordings for designed voices too.
 
     Raises:
         ConfigError: one of them is unknown.
     """
     for name in settings.voice_makers:
-        if name not in _MAKERS:
-            known = ", ".join(_MAKERS) or "none in this build"
-            raise ConfigError(f"voice_makers names {name!r}; there are {known}")
-    made = [_make(_MAKERS[name], settings) for name in settings.voice_makers or _MAKERS]
+        if name not in NAMES:
+            raise ConfigError(f"voice_makers names {name!r}; there are {', '.join(NAMES)}")
+
+    def make(name: str) -> VoiceMaker:
+        if name == DESIGNED:
+            return _designed(settings, chain, speakers)
+        module, _, function = _MAKERS[name].partition(":")
+        made: VoiceMaker = getattr(importlib.import_module(module), function)(settings)
+        return made
+
+    made = [make(name) for name in settings.voice_makers or NAMES]
     if not settings.voice_makers:
         made.sort(key=lambda maker: not maker.clones)
     return Makers(made)
 
 
-def _make(path: str, settings: Settings) -> VoiceMaker:
-    module, _, function = path.partition(":")
-    made: VoiceMaker = getattr(importlib.import_module(module), function)(settings)
-    return made
+def _designed(settings: Settings, chain: Chain | None, speakers: SpeakerModel | None) -> VoiceMaker:
+    from voices.cloning.designed import DesignedMaker, designed_maker
+    from voices.speakers.local import CampPlus
+
+    kokoro: Any = next((engine for engine in chain.engines if engine.name == "kokoro"), None) if chain else None
+    if kokoro is not None and isinstance(speakers, CampPlus):
+        return DesignedMaker(kokoro, speakers)
+    return designed_maker(settings, kokoro)

@@ -70,7 +70,7 @@ class DesignedMaker:
     """
 
     name = NAME
-    models = (MODEL,)
+    models: tuple[str, ...] = (MODEL,)
     clones = False
 
     def __init__(self, kokoro: Kokoro, speaker: CampPlus, *, owns_kokoro: bool = False) -> None:
