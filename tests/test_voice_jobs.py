@@ -109,7 +109,7 @@ async def test_two_people_in_one_recording_are_refused(tmp_path: Path) -> None:
     one, rate_hz = read_wav(clip(0))
     other, _ = read_wav(clip(1, "en-us+f4"))
     both = wav_bytes(np.concatenate((one[: 4 * rate_hz], other[: 4 * rate_hz])), rate_hz)
-    async with shelves(tmp_path, speakers=FakeSpeakers(same_speaker=1.19)) as (client, _):
+    async with shelves(tmp_path, speakers=FakeSpeakers(same_speaker=1.04)) as (client, _):
         status, body = await upload(client, both)
         assert status == 201
         asked = {"fileId": body["data"]["fileId"], "consent": CONSENT}
