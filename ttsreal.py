@@ -119,7 +119,9 @@ class BaseTTS:
         voice = self._chain.find_voice(name)
         if voice is None:
             known = ", ".join(voice.id for voice in self._chain.voices()[:8])
-            raise NotFound(f"voice {name[:80]!r} does not exist; GET /api/voices lists those that do: {known}, …")
+            raise NotFound(
+                f"voice {name[:80]!r} does not exist; GET /api/speech/voices lists those that do: {known}, …"
+            )
         return voice
 
     def choose(self, voice: str | None, options: Mapping[str, Any]) -> tuple[Voice | None, float]:

@@ -24,7 +24,7 @@ class AzureOptions(ServerOptions):
     style: str = ""
     """Of a voice that has some: `cheerful`, `sad`, ..."""
     listed: tuple[str, ...] = ("zh", "en")
-    """Languages whose voices GET /api/voices lists; all others can be named."""
+    """Languages whose voices GET /api/speech/voices lists; all others can be named."""
 
 
 class AzureVoice(ServerEngine):
