@@ -106,10 +106,10 @@ class Settings(LibrarySettings):
     )
     ref_file: str = setting(
         "",
-        "Voice: an id of GET /api/speech/voices, a library voice's `speak_as`, or what the first engine of --tts takes: a "
-        "name, or a recording to imitate; "
-        "empty: chosen by language",
-        "音色：GET /api/speech/voices 中的 id、音色库音色的 `speak_as`，或 --tts 首个引擎所接受的音色名、待模仿的录音；留空按语言选择",
+        "Voice: an id of GET /api/speech/voices, `speak_as` of a library voice, or what the first engine of --tts "
+        "takes: a name, or a recording to imitate; empty: chosen by language",
+        "音色：GET /api/speech/voices 中的 id、音色库音色的 `speak_as`，或 --tts 首个引擎所接受的音色名、待模仿的录音；"
+        "留空按语言选择",
         "--REF_FILE",
     )
     ref_text: str = setting(
