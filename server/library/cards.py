@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from server.library import shapes
+from server.library import shapes, voiceshapes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -163,7 +163,7 @@ def creation(opened: Opened, job: JobRow, voice: VoiceRow | None, duplicated: bo
     request = job.request
     maker = opened.makers.named(request["maker"])
     told = {name: job.error[name] for name in ("code", "message", "details")} if job.error else None
-    return shapes.Creation(
+    return voiceshapes.Creation(
         jobId=job.id,
         status=job.status,  # type: ignore[arg-type]
         stage=job.stage,  # type: ignore[arg-type]
@@ -178,7 +178,7 @@ def creation(opened: Opened, job: JobRow, voice: VoiceRow | None, duplicated: bo
         model=request["model"],
         clones=maker is not None and maker.clones,
         similarity=voice.similarity if voice is not None else None,
-        error=shapes.Problem(**told) if told else None,
+        error=voiceshapes.Problem(**told) if told else None,
         retryable=job.status == "failed" and job.retryable,
         created_at=when(job.created_at),
         updated_at=when(job.updated_at),

@@ -13,7 +13,7 @@ from aiohttp import web
 from errors import NotFound, VisageError
 from server.endpoint import Call, Endpoint, Nothing
 from server.envelope import as_json, success
-from server.library import cards, shapes
+from server.library import cards, shapes, voiceshapes
 from server.library.access import library
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ ENDED = ("completed", "failed")
 TAG = "voices"
 
 
-async def create_voice(call: Call[shapes.VoiceRequest]) -> web.StreamResponse:
+async def create_voice(call: Call[voiceshapes.VoiceRequest]) -> web.StreamResponse:
     """Begin, and wait for it where that is wanted."""
     from voices.consent import agreed
 
@@ -153,18 +153,18 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "Make a voice of a recording. 201 once it is there, 200 where it was already; with wait=false, or after "
         "a minute, 202 and a job to follow.",
         "由录音创建音色。完成返回 201，已存在返回 200；wait=false 或超过一分钟返回 202，请跟踪任务。",
-        TAG, shapes.VoiceRequest, "json", data=shapes.Creation, success=(200, 201, 202),
+        TAG, voiceshapes.VoiceRequest, "json", data=voiceshapes.Creation, success=(200, 201, 202),
         statuses=(404, 409, 422, 429, 502, 503),
     ),
     Endpoint(
         "GET", "/api/voices/jobs", list_jobs,
         "The caller's latest creations, newest first.", "自己最近的创建任务，最新在前。",
-        TAG, Nothing, data=shapes.Creations, statuses=(503,),
+        TAG, Nothing, data=voiceshapes.Creations, statuses=(503,),
     ),
     Endpoint(
         "GET", "/api/voices/jobs/{jobId}", get_job,
         "How a creation is getting on.", "创建任务的状态。",
-        TAG, shapes.OfJob, "path", data=shapes.Creation, statuses=(404, 503),
+        TAG, shapes.OfJob, "path", data=voiceshapes.Creation, statuses=(404, 503),
     ),
     Endpoint(
         "GET", "/api/voices/jobs/{jobId}/events", job_events,
@@ -175,6 +175,6 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     Endpoint(
         "POST", "/api/voices/jobs/{jobId}/retry", retry_job,
         "Try a failed creation once more.", "重试失败的创建任务。",
-        TAG, shapes.OfJob, "path", data=shapes.Creation, success=(202,), statuses=(404, 409, 429, 503),
+        TAG, shapes.OfJob, "path", data=voiceshapes.Creation, success=(202,), statuses=(404, 409, 429, 503),
     ),
 )  # fmt: skip

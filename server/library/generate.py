@@ -11,7 +11,7 @@ from aiohttp import web
 
 from server.endpoint import Call, Endpoint
 from server.envelope import success
-from server.library import cards, shapes
+from server.library import cards, shapes, speechshapes
 from server.library.access import library, reader_of
 from server.library.download import send
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TAG = "generation"
 
 
-async def generate_speech(call: Call[shapes.GenerateRequest]) -> web.StreamResponse:
+async def generate_speech(call: Call[speechshapes.GenerateRequest]) -> web.StreamResponse:
     """Say a text into a file."""
     opened, given = await library(call), call.given
     row, cached = await opened.generation.generate(
@@ -48,7 +48,7 @@ async def _names(opened: Opened, rows: Sequence[SpeechRow]) -> dict[str, str]:
     return {row.voice: found[row.voice].name if row.voice in found else row.voice.partition(":")[2] for row in rows}
 
 
-async def generation_history(call: Call[shapes.HistoryRequest]) -> Any:
+async def generation_history(call: Call[speechshapes.HistoryRequest]) -> Any:
     """What was generated."""
     opened, given = await library(call), call.given
     page = await opened.generation.history(call.user, given.voiceId, given.q, given.page, given.size)
@@ -56,7 +56,7 @@ async def generation_history(call: Call[shapes.HistoryRequest]) -> Any:
     return cards.page_of("requests", page, [cards.generated(opened, row, names[row.voice]) for row in page.rows])
 
 
-async def generation_usage(call: Call[shapes.UsageRequest]) -> Any:
+async def generation_usage(call: Call[speechshapes.UsageRequest]) -> Any:
     """How much was generated."""
     opened = await library(call)
     summary = await opened.usage.summary(call.user, call.given.days)
@@ -105,23 +105,23 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "POST", "/api/tts/generate", generate_speech,
         "Say a text with a voice into a file. The same text, voice, model and speed again is answered from before.",
         "用音色朗读文字并生成文件。相同的文字、音色、模型与语速直接返回已有结果。",
-        TAG, shapes.GenerateRequest, "json", data=shapes.Generated, success=(200, 201),
+        TAG, speechshapes.GenerateRequest, "json", data=speechshapes.Generated, success=(200, 201),
         statuses=(404, 413, 422, 429, 502, 503),
     ),
     Endpoint(
         "GET", "/api/tts/history", generation_history,
         "What the caller generated, newest first.", "自己的生成记录，最新在前。",
-        TAG, shapes.HistoryRequest, "query", data=shapes.History, statuses=(413, 503),
+        TAG, speechshapes.HistoryRequest, "query", data=speechshapes.History, statuses=(413, 503),
     ),
     Endpoint(
         "GET", "/api/tts/usage", generation_usage,
         "How much the caller generated, by day and by voice.", "自己的用量，按天与按音色。",
-        TAG, shapes.UsageRequest, "query", data=shapes.UsageInfo, statuses=(503,),
+        TAG, speechshapes.UsageRequest, "query", data=speechshapes.UsageInfo, statuses=(503,),
     ),
     Endpoint(
         "GET", "/api/tts/{requestId}", get_generation,
         "One generation.", "一条生成记录。",
-        TAG, shapes.OfRequest, "path", data=shapes.Generated, statuses=(404, 503),
+        TAG, shapes.OfRequest, "path", data=speechshapes.Generated, statuses=(404, 503),
     ),
     Endpoint(
         "GET", "/api/tts/{requestId}/audio", generation_audio,

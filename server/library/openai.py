@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from errors import NotFound, VisageError
 from server.endpoint import Call, Endpoint, Fields
-from server.library import shapes
+from server.library import shapes, texts
 from server.library.access import library
 from text.clauses import language_of
 
@@ -39,11 +39,9 @@ def _voice_name(value: object) -> object:
 class SpeechRequest(Fields):
     """What is to be said, as OpenAI's clients say it."""
 
-    input: shapes.Prose = Field(min_length=1, max_length=INPUT_CHARACTERS_MAX, description="The text")
-    model: shapes.Line = Field(
-        max_length=shapes.MODEL_CHARACTERS_MAX, description="Any name; a voice has its own model"
-    )
-    voice: Annotated[shapes.Line, BeforeValidator(_voice_name)] = Field(
+    input: texts.Prose = Field(min_length=1, max_length=INPUT_CHARACTERS_MAX, description="The text")
+    model: texts.Line = Field(max_length=shapes.MODEL_CHARACTERS_MAX, description="Any name; a voice has its own model")
+    voice: Annotated[texts.Line, BeforeValidator(_voice_name)] = Field(
         min_length=1,
         max_length=shapes.VOICE_CHARACTERS_MAX,
         description="voiceId, a built-in voice's id, or one of OpenAI's names (alloy, ...): the server's own voice; "
@@ -64,7 +62,7 @@ class VoicesRequest(Fields):
     """Which voices."""
 
     limit: int = Field(default=100, ge=1, le=shapes.SIZE_MAX)
-    after: shapes.Line = Field(
+    after: texts.Line = Field(
         default="", max_length=shapes.VOICE_CHARACTERS_MAX, description="Id of the last one known"
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 from errors import BadRequest
 from server.endpoint import Call, Endpoint, Nothing
 from server.form import read_form
-from server.library import shapes
+from server.library import speechshapes
 from server.library.access import library
 
 TIMEOUT_S = 120.0
@@ -28,9 +28,9 @@ async def check_speech(call: Call[Nothing]) -> Any:
         found = await loop.run_in_executor(decoders, check, form.file, opened.watermark)
     finally:
         form.close()
-    return shapes.Origin(
+    return speechshapes.Origin(
         generated=found.generated,
-        claims=[shapes.Claim(kind=claim.kind, facts=dict(claim.facts)) for claim in found.claims],
+        claims=[speechshapes.Claim(kind=claim.kind, facts=dict(claim.facts)) for claim in found.claims],
         marked=found.marked,
         duration=round(found.seconds, 3),
         why_not=found.why_not or "",
@@ -43,6 +43,6 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "Whether a machine made the speech in a file: what its tags claim, and the inaudible mark. Neither being there "
         "proves nothing.",
         "检测文件中的语音是否由机器生成：读取标签并检测隐形标记。两者皆无并不能证明是真人。",
-        "generation", shapes.Checked, "form", data=shapes.Origin, statuses=(413, 422, 503),
+        "generation", speechshapes.Checked, "form", data=speechshapes.Origin, statuses=(413, 422, 503),
     ),
 )  # fmt: skip

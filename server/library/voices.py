@@ -9,7 +9,7 @@ from aiohttp import web
 from audiofile import FORMATS_TEXT
 from errors import NotFound
 from server.endpoint import Call, Endpoint, Nothing
-from server.library import cards, shapes
+from server.library import cards, shapes, speechshapes, voiceshapes
 from server.library.access import library, reader_of
 from server.library.download import send
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TAG = "voices"
 
 
-async def list_voices(call: Call[shapes.ListRequest]) -> Any:
+async def list_voices(call: Call[voiceshapes.ListRequest]) -> Any:
     """A page of voices."""
     given = call.given
     if given.scope == "builtin":
@@ -32,7 +32,7 @@ async def list_voices(call: Call[shapes.ListRequest]) -> Any:
     return cards.page_of("voices", page, [cards.card(opened, row, call.user) for row in page.rows])
 
 
-def _built_in(call: Call[shapes.ListRequest]) -> dict[str, Any]:
+def _built_in(call: Call[voiceshapes.ListRequest]) -> dict[str, Any]:
     """A page of the speech engines' voices."""
     given, words = call.given, call.given.q.casefold().split()
     found = [
@@ -56,7 +56,7 @@ def _built_in(call: Call[shapes.ListRequest]) -> dict[str, Any]:
     }
 
 
-async def popular_voices(call: Call[shapes.Limit]) -> Any:
+async def popular_voices(call: Call[voiceshapes.Limit]) -> Any:
     """Those that spoke most."""
     opened = await library(call)
     rows = await opened.catalogue.popular(call.user, call.given.limit)
@@ -73,9 +73,9 @@ async def voice_options(call: Call[Nothing]) -> Any:
     reasons = {maker.name: maker.why_not() for maker in opened.makers.all}
     usable_first = sorted(opened.makers.all, key=lambda maker: reasons[maker.name] is not None)
     model = opened.embeddings.model
-    return shapes.VoiceOptions(
+    return voiceshapes.VoiceOptions(
         makers=[
-            shapes.MakerOption(
+            voiceshapes.MakerOption(
                 maker=maker.name,
                 models=list(maker.models),
                 clones=maker.clones,
@@ -88,12 +88,12 @@ async def voice_options(call: Call[Nothing]) -> Any:
         seconds_max=settings.voice_seconds_max,
         mib_max=settings.max_voice_mb,
         formats=FORMATS_TEXT,
-        sample_characters_max=shapes.SAMPLE_CHARACTERS_MAX,
-        text_characters_max=shapes.TRANSCRIPT_CHARACTERS_MAX,
-        input_characters_max=shapes.INPUT_CHARACTERS_MAX,
-        statement=shapes.Statement(id=STATEMENT.id, en=STATEMENT.en, zh=STATEMENT.zh),
+        sample_characters_max=voiceshapes.SAMPLE_CHARACTERS_MAX,
+        text_characters_max=voiceshapes.TRANSCRIPT_CHARACTERS_MAX,
+        input_characters_max=speechshapes.INPUT_CHARACTERS_MAX,
+        statement=voiceshapes.Statement(id=STATEMENT.id, en=STATEMENT.en, zh=STATEMENT.zh),
         embedding_model=model.id.name if model is not None and opened.embeddings.usable else "",
-        formats_out=list(get_args(shapes.AudioFormat)),
+        formats_out=list(get_args(speechshapes.AudioFormat)),
     ).model_dump(mode="json")
 
 
@@ -119,7 +119,7 @@ async def voice_sample(call: Call[shapes.Signed]) -> web.StreamResponse:
     return await send(call.request, opened.storage, row.sample_audio_path, "audio/wav", f"{voice_id}.wav")
 
 
-async def similar_voices(call: Call[shapes.Limit]) -> Any:
+async def similar_voices(call: Call[voiceshapes.Limit]) -> Any:
     """Voices of like speakers."""
     opened = await library(call)
     row = await opened.catalogue.get(call.place.voiceId, call.user)
@@ -136,7 +136,7 @@ async def similar_voices(call: Call[shapes.Limit]) -> Any:
     return {"voices": found, "same_speaker": model.same_speaker}
 
 
-async def change_voice(call: Call[shapes.VoiceChange]) -> Any:
+async def change_voice(call: Call[voiceshapes.VoiceChange]) -> Any:
     """Change what is said about it."""
     opened = await library(call)
     changes = {name: value for name, value in call.given.model_dump(exclude_unset=True).items() if value is not None}
@@ -157,23 +157,23 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "GET", "/api/voices", list_voices,
         "The library's voices: the caller's and public ones; with scope=builtin those of the speech engines.",
         "音色列表：自己的与公开的；scope=builtin 时为内置音色。支持分页与搜索。",
-        TAG, shapes.ListRequest, "query", data=shapes.VoiceList, statuses=(413, 503),
+        TAG, voiceshapes.ListRequest, "query", data=voiceshapes.VoiceList, statuses=(413, 503),
     ),
     Endpoint(
         "GET", "/api/voices/popular", popular_voices,
         "The voices that spoke most.", "热门音色。",
-        TAG, shapes.Limit, "query", data=shapes.SomeVoices, statuses=(503,),
+        TAG, voiceshapes.Limit, "query", data=voiceshapes.SomeVoices, statuses=(503,),
     ),
     Endpoint(
         "GET", "/api/voices/options", voice_options,
         "What a page needs to make voices: makers, limits, the statement of consent.",
         "创建音色所需信息：克隆引擎、限制与授权声明。",
-        TAG, Nothing, data=shapes.VoiceOptions, statuses=(503,),
+        TAG, Nothing, data=voiceshapes.VoiceOptions, statuses=(503,),
     ),
     Endpoint(
         "GET", "/api/voices/{voiceId}", get_voice,
         "A voice with all that is known of it.", "音色详情。",
-        TAG, shapes.OfVoice, "path", data=shapes.VoiceInfo, statuses=(404, 503),
+        TAG, shapes.OfVoice, "path", data=voiceshapes.VoiceInfo, statuses=(404, 503),
     ),
     Endpoint(
         "GET", "/api/voices/{voiceId}/sample", voice_sample,
@@ -185,12 +185,12 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     Endpoint(
         "GET", "/api/voices/{voiceId}/similar", similar_voices,
         "Voices of like speakers, nearest first.", "声音相近的音色，最近者在前。",
-        TAG, shapes.Limit, "query", within=shapes.OfVoice, data=shapes.SimilarVoices, statuses=(404, 503),
+        TAG, voiceshapes.Limit, "query", within=shapes.OfVoice, data=voiceshapes.SimilarVoices, statuses=(404, 503),
     ),
     Endpoint(
         "PUT", "/api/voices/{voiceId}", change_voice,
         "Change what is said about a voice of one's own.", "修改自己的音色的信息。",
-        TAG, shapes.VoiceChange, "json", within=shapes.OfVoice, data=shapes.VoiceInfo, statuses=(404, 503),
+        TAG, voiceshapes.VoiceChange, "json", within=shapes.OfVoice, data=voiceshapes.VoiceInfo, statuses=(404, 503),
     ),
     Endpoint(
         "DELETE", "/api/voices/{voiceId}", delete_voice,
