@@ -88,6 +88,8 @@ class Creator:
                         await self._work(job)
                 except VisageError as error:
                     log.warning("voices wait to be made: %s", error)
+                except Exception:
+                    log.exception("voices wait to be made")
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await news.wait()

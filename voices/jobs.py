@@ -170,7 +170,8 @@ class Jobs:
         """The oldest job that waits, from now on this process's; None when none does."""
         me = this_worker()
         async with self._database.writing() as session:
-            oldest = select(JobRow.id).where(JobRow.status == "pending").order_by(JobRow.created_at).limit(1)
+            waiting = select(JobRow.id).where(JobRow.status == "pending").order_by(JobRow.created_at)
+            oldest = waiting.limit(1).with_for_update(skip_locked=True)  # another process may be claiming the first
             claimed = await session.execute(
                 update(JobRow)
                 .where(JobRow.id == oldest.scalar_subquery(), JobRow.status == "pending")

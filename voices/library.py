@@ -136,10 +136,13 @@ class Library:
         await after
         try:
             await self.opened()
-            if self._settings.ref_file.startswith(PREFIX):
-                await self.admit(self._settings.ref_file, LOCAL)
         except VisageError as error:  # told again to whoever wants it
-            log.warning("the voice library is not open: %s", error)
+            return log.warning("the voice library is not open: %s", error)
+        if self._settings.ref_file.startswith(PREFIX):
+            try:
+                await self.admit(self._settings.ref_file, LOCAL)
+            except VisageError as error:
+                log.warning("REF_FILE: %s", error)
 
     async def opened(self) -> Opened:
         """It, open.

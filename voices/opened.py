@@ -227,6 +227,8 @@ async def _tidy(opened: Opened) -> None:
                 log.info("%d files had grown old and are deleted", removed.files)
         except VisageError as error:
             log.warning("the library is tidied up later: %s", error)
+        except Exception:
+            log.exception("the library is tidied up later")
         await asyncio.sleep(TIDY_EVERY_S)
 
 

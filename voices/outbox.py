@@ -148,6 +148,9 @@ class Outbox:
         except VisageError as error:
             wait_s = min(RETRY_MAX_S, RETRY_FIRST_S * 2 ** min(row.attempts, 12))
             log.warning("%s %s: not deleted yet, again in %.0f s: %s", row.kind, row.key, wait_s, error)
+        except Exception:  # of a maker's library: the others still have their turn
+            wait_s = RETRY_MAX_S
+            log.exception("%s %s: not deleted yet, again in %.0f s", row.kind, row.key, wait_s)
         due = utc_now() + datetime.timedelta(seconds=wait_s)
         async with self._database.writing() as session:
             values = {"attempts": OutboxRow.attempts + 1, "due_at": due}
@@ -163,6 +166,8 @@ class Outbox:
                     pass
             except VisageError as error:
                 log.warning("the library's outbox waits: %s", error)
+            except Exception:
+                log.exception("the library's outbox waits")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(SWEEP_S):
                     await self._woken.wait()

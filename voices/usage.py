@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from errors import VisageError
 from voices.database import Database
 from voices.people import User
-from voices.schema import UsageRow, VoiceRow, utc_now
+from voices.schema import UsageRow, UserRow, VoiceRow, utc_now
 
 FLUSH_S = 2.0
 VOICES_SHOWN = 20
@@ -83,8 +83,10 @@ class UsageBook:
             return
         try:
             async with self._database.writing() as session:
+                known = set(await session.scalars(select(UserRow.id)))
                 for (user_id, voice), spoken in gathered.items():
-                    await self.write(session, user_id, voice, spoken)
+                    if user_id in known:  # else they were removed meanwhile
+                        await self.write(session, user_id, voice, spoken)
         except VisageError:
             for (user_id, voice), spoken in gathered.items():
                 self.note(user_id, voice, spoken)
@@ -140,6 +142,8 @@ class UsageBook:
                 await self.flush()
             except VisageError as error:
                 log.warning("usage waits to be written down: %s", error)
+            except Exception:
+                log.exception("usage is lost")
 
 
 def _sums() -> tuple[ColumnElement[int], ColumnElement[int], ColumnElement[float]]:

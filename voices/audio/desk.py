@@ -8,7 +8,7 @@ import dataclasses
 from typing import Protocol
 
 from audiofile import Facts
-from errors import Busy, EngineError
+from errors import Busy, EngineError, Unavailable
 from tts.remote import SpeechProcess
 from voices.audio.judge import Limits
 from voices.audio.prepare import Prepared
@@ -36,6 +36,7 @@ class Desk(Protocol):
             Refused: no recording, or none that a voice can be made of.
             TooLarge: longer than anything that is decoded.
             Busy: too many are waiting.
+            Unavailable: what looks at them is not there just now.
         """
         ...
 
@@ -85,14 +86,17 @@ class AudioDesk:
                 pass
 
     async def _tried(self, data: bytes) -> Prepared:
+        resting = None
         for attempt in range(TRIES):
+            resting = self._process.why_not()
             try:
                 return await self._ask(data)
             except EngineError as error:
-                if attempt == TRIES - 1:
-                    raise Refused("broken") from error
-                await asyncio.sleep(0.5 * 2**attempt)
-        raise AssertionError("unreachable")
+                failure = error
+            await asyncio.sleep(0.5 * 2**attempt)
+        if resting is not None:
+            raise Unavailable(f"recordings cannot be looked at just now: {resting}") from failure
+        raise Refused("broken") from failure
 
     async def _ask(self, data: bytes) -> Prepared:
         request = self._process.ask(NAME, {"do": "prepare", "limits": dataclasses.asdict(self.limits)}, data)
