@@ -193,7 +193,8 @@ class BaseReal:
             self._jobs.put_nowait(job)
         except asyncio.QueueFull:
             raise Busy(
-                f"session {self.sessionid}: {JOBS_MAX} texts are waiting to be spoken, no more are taken"
+                f"session {self.sessionid}: {JOBS_MAX} texts are waiting to be spoken, no more are taken",
+                zh=f"会话 {self.sessionid}：已有 {JOBS_MAX} 段内容等待播放，请稍后再试",
             ) from None
 
     async def _work(self) -> None:

@@ -4,54 +4,77 @@ from __future__ import annotations
 
 
 class VisageError(Exception):
-    """Base of every error this project raises on purpose."""
+    """Base of every error this project raises on purpose.
+
+    Args:
+        message: in English.
+        zh: the same in Chinese, for what a page shows its user.
+    """
 
     status = 500
     """HTTP status at the edge."""
     retryable = False
     """True when the same call may succeed later or elsewhere (a chain then tries the next engine)."""
+    kind_zh = "服务器出错"
+    """What a Chinese reader is told before an English message."""
+    zh = ""
+
+    def __init__(self, message: str = "", zh: str = "") -> None:
+        super().__init__(message)
+        self.zh = zh
+
+    def chinese(self) -> str:
+        """The message for a Chinese reader: its Chinese form, or else the kind of error before the English one."""
+        return self.zh or f"{self.kind_zh}：{self}"
 
 
 class BadRequest(VisageError):
     """The request cannot be understood or is out of bounds."""
 
     status = 400
+    kind_zh = "请求有误"
 
 
 class Unauthorized(VisageError):
     """The API key is missing or wrong."""
 
     status = 401
+    kind_zh = "未获授权"
 
 
 class NotFound(VisageError):
     """A session, avatar, voice or recording of that name does not exist."""
 
     status = 404
+    kind_zh = "未找到"
 
 
 class Conflict(VisageError):
     """The thing exists, but its state does not allow this."""
 
     status = 409
+    kind_zh = "当前状态不允许"
 
 
 class TooLarge(VisageError):
     """More bytes, seconds or characters than allowed."""
 
     status = 413
+    kind_zh = "超出上限"
 
 
 class Unprocessable(VisageError):
     """Well-formed, but the content cannot be used (not audio, an SDP without media, ...)."""
 
     status = 422
+    kind_zh = "内容无法使用"
 
 
 class Busy(VisageError):
     """A limit is reached for now; the answer carries Retry-After."""
 
     status = 429
+    kind_zh = "请求过多"
     retryable = True
 
 
@@ -59,6 +82,7 @@ class Unavailable(VisageError):
     """A capacity, service or model that is needed is not there."""
 
     status = 503
+    kind_zh = "暂不可用"
     retryable = True
 
 
@@ -66,6 +90,7 @@ class EngineError(VisageError):
     """A speech, language or lip engine failed."""
 
     status = 503
+    kind_zh = "引擎故障"
 
     def __init__(
         self, engine: str, message: str, *, retryable: bool = True, retry_after_s: float | None = None

@@ -173,7 +173,10 @@ class FaceHouse:
             Conflict: it is the one shown when none is named.
         """
         if avatar_id == self._default:
-            raise Conflict(f"avatar {avatar_id} is the one shown when none is named: start with another --avatar_id")
+            raise Conflict(
+                f"avatar {avatar_id} is the one shown when none is named: start with another --avatar_id",
+                zh=f"{avatar_id} 是默认形象，不能删除：请先用另一个 --avatar_id 启动",
+            )
         async with self._loading:
             directory = await asyncio.to_thread(avatar_directory, AVATARS, avatar_id)
             self._avatars.pop(avatar_id, None)

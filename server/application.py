@@ -8,7 +8,21 @@ from typing import Any
 
 from aiohttp import web
 
-from server import admin, avatars, catalogue, events, funasr, human, listen, listening, offer, pages, rtvi, ten
+from server import (
+    admin,
+    avatars,
+    catalogue,
+    events,
+    funasr,
+    human,
+    listen,
+    listening,
+    offer,
+    pages,
+    recordings,
+    rtvi,
+    ten,
+)
 from server.endpoint import SERVICES, Call, Endpoint, Nothing, Services
 from server.middleware import Handler, admit, explain, identify, success
 from server.reading import read_json, understood
@@ -19,6 +33,7 @@ from sessions.manager import SessionManager
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
     *offer.ENDPOINTS,
     *human.ENDPOINTS,
+    *recordings.ENDPOINTS,
     *events.ENDPOINTS,
     *catalogue.ENDPOINTS,
     *avatars.ENDPOINTS,

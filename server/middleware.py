@@ -15,6 +15,7 @@ from aiohttp import web
 
 from errors import Busy, NotFound, Unavailable, VisageError
 from server.endpoint import SERVICES
+from server.language import prefers_chinese
 from server.security import Forbidden, check_origin, cors_headers, preflight_headers
 
 log = logging.getLogger(__name__)
@@ -29,9 +30,17 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 as_json = functools.partial(json.dumps, ensure_ascii=False)
 
 
-def failure(status: int, message: str) -> web.Response:
-    """A failed request's answer: a real status, and LiveTalking's `code` -1 with a sentence."""
-    response = web.json_response({"code": -1, "msg": message}, status=status, dumps=as_json)
+def failure(request: web.Request, error: VisageError, status: int | None = None) -> web.Response:
+    """A failed request's answer: a real status, and LiveTalking's `code` -1 with a sentence in the client's language.
+
+    Args:
+        status: where it is another than the error's own.
+    """
+    chinese = prefers_chinese(request.headers.get("Accept-Language", ""))
+    status = error.status if status is None else status
+    body = {"code": -1, "msg": error.chinese() if chinese else str(error)}
+    response = web.json_response(body, status=status, dumps=as_json)
+    response.headers["Content-Language"] = "zh" if chinese else "en"
     if status in RETRY_AFTER_S:
         response.headers["Retry-After"] = str(RETRY_AFTER_S[status])
     return response
@@ -74,7 +83,7 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         origin = check_origin(request, request.app[SERVICES].settings)
     except Forbidden as error:
-        return failure(error.status, str(error))
+        return failure(request, error)
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers and origin is not None:
         return web.Response(status=204, headers={**cors_headers(origin), **preflight_headers()})
     response = await handler(request)
@@ -89,7 +98,7 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         return await handler(request)
     except VisageError as error:
-        return failure(error.status, str(error))
+        return failure(request, error)
     except web.HTTPException as error:
         return _from_http(request, error)
     except ConnectionError:
@@ -97,7 +106,13 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         request_id = request[REQUEST_ID]
         log.exception("request %s: %s %s failed", request_id, request.method, request.path)
-        return failure(500, f"an unexpected error, logged under request id {request_id}")
+        return failure(
+            request,
+            VisageError(
+                f"an unexpected error, logged under request id {request_id}",
+                f"意外错误，日志中的请求编号为 {request_id}",
+            ),
+        )
 
 
 def _from_http(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
@@ -105,9 +120,17 @@ def _from_http(request: web.Request, error: web.HTTPException) -> web.StreamResp
         return error
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
-        response = failure(405, f"{request.path} does not take {request.method}; it takes {allowed}")
+        wrong = VisageError(
+            f"{request.path} does not take {request.method}; it takes {allowed}",
+            f"{request.path} 不支持 {request.method}，可用：{allowed}",
+        )
+        response = failure(request, wrong, error.status)
         response.headers["Allow"] = allowed
         return response
     if isinstance(error, web.HTTPNotFound):
-        return failure(NotFound.status, f"there is nothing at {request.path}; GET /docs lists what there is")
-    return failure(error.status, error.reason)
+        nothing = NotFound(
+            f"there is nothing at {request.path}; GET /docs lists what there is",
+            f"{request.path} 不存在；GET /docs 列出全部接口",
+        )
+        return failure(request, nothing)
+    return failure(request, VisageError(error.reason), error.status)

@@ -20,6 +20,7 @@ class Forbidden(VisageError):
     """The page that asks, or the name it used for this server, is not one that may."""
 
     status = 403
+    kind_zh = "禁止访问"
 
 
 def check_key(request: web.Request, api_key: str, *, in_query: bool) -> None:
@@ -38,9 +39,11 @@ def check_key(request: web.Request, api_key: str, *, in_query: bool) -> None:
         given = request.query.get("api_key", "")
     if not given:
         ways = "Authorization: Bearer KEY or X-API-Key: KEY" + (" or ?api_key=KEY" if in_query else "")
-        raise Unauthorized(f"this server wants an API key: send {ways}")
+        raise Unauthorized(
+            f"this server wants an API key: send {ways}", zh="本服务器需要 API 密钥：" + ways.replace(" or ", " 或 ")
+        )
     if not hmac.compare_digest(given.encode("utf-8", "replace"), api_key.encode()):
-        raise Unauthorized("the API key is wrong")
+        raise Unauthorized("the API key is wrong", zh="API 密钥不正确")
 
 
 def check_origin(request: web.Request, settings: Settings) -> str | None:
