@@ -40,11 +40,13 @@ from media import Pcm
 from transport.aiortc_fixes import (
     Feedback,
     Liveness,
+    forget_sent_packets,
     forward_feedback,
     forward_keyframe_requests,
     gather_hosts,
     ice_connections,
     report_media_clock,
+    without_bandwidth_estimator,
     without_mdns,
 )
 from transport.channel import EventChannels
@@ -154,6 +156,7 @@ class PeerSession:
         for transceiver in pc.getTransceivers():
             if transceiver.kind == "video":
                 transceiver.direction = "sendonly"
+                without_bandwidth_estimator(transceiver.receiver)
                 transceiver.setCodecPreferences(self._preferences())
         await pc.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
         self._hook_senders()
@@ -266,6 +269,8 @@ class PeerSession:
         for task in list(self._tasks):
             task.cancel()
         await self._within(self._pc.close(), "the peer connection")
+        for sender in self._pc.getSenders():
+            forget_sent_packets(sender)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._on_closed is not None:
             self._on_closed(self)

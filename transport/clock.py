@@ -17,11 +17,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from media import FPS, I420, SILENCE, SPEECH_FRAME_S, SPEECH_FRAMES_PER_UNIT, MediaUnit, Pcm, SpeechFrame
+from priority import serve_first
 from transport.encoder import EncodedPicture, OpusEncoder, Packet, VideoEncoder
 from transport.splice import Splice
 from transport.timesource import SystemTime, TimeSource
 
 TICK_S = SPEECH_FRAME_S  # 20 ms
+SLICE_S = 0.001
+"""Of a core at a time: before the engines, whose work is due later, and after the event loop."""
 RECENT_S = 2  # figures are averages over this time
 LATE_MAX_S = 0.06  # three ticks: the most that receivers' jitter buffers take without a gap in the picture
 VIDEO_BACKLOG_MAX = 3  # pictures handed on and not yet sent: 120 ms; beyond it a picture is not encoded at all
@@ -135,8 +138,7 @@ class PlayoutClock:
         self._time = time_source or SystemTime()
         self._on_ended = on_ended
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self.run, name=name, daemon=True)
-        self._video: VideoEncoder
+        self._thread = threading.Thread(target=self._live, name=name, daemon=True)
         self._splice = Splice()
         self._unit: MediaUnit | None = None
         self._picture: I420 | None = None
@@ -189,12 +191,16 @@ class PlayoutClock:
 
     # ---- the thread
 
+    def _live(self) -> None:
+        serve_first(SLICE_S)
+        self.run()
+
     def run(self) -> None:
-        """Tick until `stop`; the body of the thread."""
+        """Tick until `stop`; the body of the thread. The encoders live and are freed in it."""
         error: BaseException | None = None
         try:
             audio = self._open_audio()
-            self._video = self._open_video(self._source.width, self._source.height)
+            video = self._open_video(self._source.width, self._source.height)
             start = self._time.monotonic()
             self._start_wall = self._time.wall()
             self.start_monotonic = start
@@ -204,7 +210,7 @@ class PlayoutClock:
                 if self._stop.is_set():
                     break
                 tick = self._catch_up(tick, start)
-                self._tick(tick, start + tick * TICK_S, audio)
+                self._tick(tick, start + tick * TICK_S, audio, video)
                 tick += 1
         except Exception as exc:
             log.exception("playout clock %s ended", self._thread.name)
@@ -223,7 +229,7 @@ class PlayoutClock:
         self.stats.skipped_ticks += units * SPEECH_FRAMES_PER_UNIT
         return tick + units * SPEECH_FRAMES_PER_UNIT
 
-    def _tick(self, tick: int, at: float, audio: AudioEncoder) -> None:
+    def _tick(self, tick: int, at: float, audio: AudioEncoder, video: VideoEncoder) -> None:
         half = tick % SPEECH_FRAMES_PER_UNIT
         if half == 0:
             self._unit = self._source.take()
@@ -231,10 +237,10 @@ class PlayoutClock:
         if pcm is not SILENCE:
             self._tell(pcm, at)
         packet = audio.encode(pcm, tick)
-        video = self._encode_picture(tick // SPEECH_FRAMES_PER_UNIT) if half == 0 else None
+        picture = self._encode_picture(tick // SPEECH_FRAMES_PER_UNIT, video) if half == 0 else None
         self.stats.ticks += 1
         self.stats.audio_bytes += packet.size if packet is not None else 0
-        self._sink.deliver(Batch(tick, packet, video))
+        self._sink.deliver(Batch(tick, packet, picture))
         if frame is not None:
             self._source.played(frame, at)
 
@@ -264,7 +270,7 @@ class PlayoutClock:
             return self._splice.switch(frame.pcm), frame
         return self._splice.join(frame.pcm), frame
 
-    def _encode_picture(self, index: int) -> EncodedPicture | None:
+    def _encode_picture(self, index: int, encoder: VideoEncoder) -> EncodedPicture | None:
         if self._unit is not None:
             self._picture = self._unit.picture
         else:
@@ -274,7 +280,7 @@ class PlayoutClock:
         if self._sink.video_backlog() >= VIDEO_BACKLOG_MAX:
             self.stats.dropped_pictures += 1
             return None
-        encoder = self._told_encoder()
+        self._tell_encoder(encoder)
         begun = time.perf_counter()
         encoded = encoder.encode(self._picture, index)
         self.stats.encode_s += time.perf_counter() - begun
@@ -285,13 +291,11 @@ class PlayoutClock:
             self._recent.append((self._time.monotonic(), encoded.packet.size))
         return encoded
 
-    def _told_encoder(self) -> VideoEncoder:
-        """The encoder, told what was asked of it since the last picture."""
-        encoder = self._video
+    def _tell_encoder(self, encoder: VideoEncoder) -> None:
+        """What was asked of it since the last picture."""
         if self._keyframe_wanted:
             self._keyframe_wanted = False
             encoder.request_keyframe()
         bitrate_bps, self._bitrate_bps = self._bitrate_bps, None
         if bitrate_bps is not None:
             encoder.set_bitrate(bitrate_bps)
-        return encoder
