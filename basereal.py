@@ -276,7 +276,7 @@ class BaseReal:
         with self._lock:
             self._timeline.accept(request, picture)
 
-    # ---- what is shown (clock thread)
+    # ---- what is shown (pacer's threads)
 
     def take(self) -> MediaUnit | None:
         """The next 40 ms: speech, idle motion or a custom action; None holds the last picture in silence."""

@@ -56,8 +56,7 @@ class Pair:
     async def is_closed(self) -> None:
         await asyncio.wait_for(self.closed.wait(), PATIENCE_S)
         assert self.session.state == "closed"
-        self.session.clock._thread.join(1)  # it has said its last word and is about to end
-        assert not self.session.clock._thread.is_alive()
+        assert not any(thread.is_alive() for thread in self.session._pacer._threads)
 
     async def aclose(self) -> None:
         await self.viewer.close()
@@ -292,10 +291,10 @@ async def test_failing_session_closes_its_connection(pair: Pair, caplog: pytest.
 
 
 async def test_no_thread_left_closes_the_connection(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start() -> None:
+    def add(clock: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(pair.session.clock, "start", start)
+    monkeypatch.setattr(pair.session._pacer, "add", add)
     await pair.viewer.watch(pair.session)
     await asyncio.wait_for(pair.closed.wait(), PATIENCE_S)
     assert pair.session.state == "closed"

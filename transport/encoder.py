@@ -1,7 +1,7 @@
 """`H264Encoder`, `Vp8Encoder`, `OpusEncoder`: one picture or 20 ms of sound in, at most one packet out, no delay.
 
-They run in the playout clock's thread. `request_keyframe` and `set_bitrate` may be called from any thread: they only
-leave a note that the next `encode` reads.
+They run in the pacer's threads, in one at a time. `request_keyframe` and `set_bitrate` may be called from any thread:
+they only leave a note that the next `encode` reads.
 """
 
 from __future__ import annotations
