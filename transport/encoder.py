@@ -157,8 +157,8 @@ class H264Encoder(_Video):
 class Vp8Encoder(_Video):
     """libvpx at its fastest real-time setting, denoiser off: the same picture and cost as x264 superfast.
 
-    FFmpeg's libvpx wrapper (8.1) cannot change the rate of an open encoder. A new one, which costs a key frame, is made only
-    for a change worth it and at most every `REOPEN_INTERVAL_S`.
+    FFmpeg's libvpx wrapper (8.1) cannot change the rate of an open encoder. A new one, which costs a key frame, is made
+    only for a change worth it and at most every `REOPEN_INTERVAL_S`.
     """
 
     codec_name: ClassVar[str] = "vp8"
