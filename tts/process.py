@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LOG_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 NICE = 5
-"""What is said next is made in bursts and a clause ahead; pictures and packets are due now."""
+"""Speech is made a clause ahead and heard after it was said, both in bursts; pictures and packets are due now."""
 
 log = logging.getLogger(__name__)
 
