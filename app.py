@@ -17,6 +17,7 @@ import configload
 from config import ConfigError, Settings
 from errors import VisageError
 from jsonlines import JsonLines
+from priority import serve_first
 
 log = logging.getLogger("visage")
 
@@ -65,6 +66,7 @@ def _run(command: str, argv: list[str]) -> int:
     settings = configload.load(argv)
     _log_to_stderr(settings.log_level, settings.log_format)
     limit_arenas()
+    serve_first()  # every packet of every session passes through the event loop
     gc.disable()  # until `settle_heap`: what is imported lives as long as the process
     asyncio.run(serve(settings))
     return 0

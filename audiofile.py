@@ -25,6 +25,7 @@ from media import SAMPLE_RATE_HZ, Pcm
 FORMATS = "wav,w64,aiff,au,mp3,aac,flac,ogg,mov,matroska,amr,caf"
 """FFmpeg demuxers an upload may choose. Playlists (hls, concat, dash) are not among them: they open other files."""
 FORMATS_TEXT = "WAV, MP3, M4A, OGG, FLAC or WebM"
+FORMATS_ZH = "WAV、MP3、M4A、OGG、FLAC 或 WebM"
 EXACT_FORMATS = frozenset({"wav", "w64", "aiff", "flac", "mov", "matroska"})
 """Containers whose header gives the exact length, so that a missing end is known."""
 TRUNCATED_S = 0.25
@@ -58,14 +59,19 @@ def inspect(file: IO[bytes], max_s: float) -> Facts:
     """
     file.seek(0)
     if not file.read(1):
-        raise Unprocessable(f"file is empty; send a recording ({FORMATS_TEXT})")
+        raise Unprocessable(
+            f"file is empty; send a recording ({FORMATS_TEXT})", zh=f"文件为空；请上传录音（{FORMATS_ZH}）"
+        )
     missing_bytes = riff_missing_bytes(file)
     file.seek(0)
     with _container(file) as container:
         stream = _stream(container)
         facts = _facts(container, stream)
         if facts.duration_s > max_s and facts.format in EXACT_FORMATS:
-            raise TooLarge(f"file lasts {facts.duration_s:.0f} s; at most {max_s:.0f} s are taken")
+            raise TooLarge(
+                f"file lasts {facts.duration_s:.0f} s; at most {max_s:.0f} s are taken",
+                zh=f"录音长 {facts.duration_s:.0f} 秒，最多接收 {max_s:.0f} 秒",
+            )
         if facts.format == "wav":
             cut, found_s = missing_bytes > 0, facts.duration_s
         else:
@@ -73,10 +79,14 @@ def inspect(file: IO[bytes], max_s: float) -> Facts:
             exact = facts.format in EXACT_FORMATS or (facts.format == "mp3" and _counts_frames(file))
             cut = cut or (exact and facts.duration_s - found_s > TRUNCATED_S)
     if cut:
-        raise Unprocessable(f"file is cut off after {found_s:.1f} s: its header promises more than there is")
+        raise Unprocessable(
+            f"file is cut off after {found_s:.1f} s: its header promises more than there is",
+            zh=f"文件不完整：在 {found_s:.1f} 秒处中断",
+        )
     if found_s < DURATION_MIN_S:
         raise Unprocessable(
-            f"file holds {found_s * 1000:.0f} ms of sound; at least {DURATION_MIN_S * 1000:.0f} ms are needed"
+            f"file holds {found_s * 1000:.0f} ms of sound; at least {DURATION_MIN_S * 1000:.0f} ms are needed",
+            zh=f"文件只有 {found_s * 1000:.0f} 毫秒的声音，至少需要 {DURATION_MIN_S * 1000:.0f} 毫秒",
         )
     return dataclasses.replace(facts, duration_s=found_s)
 
@@ -86,7 +96,9 @@ def _facts(container: av.container.InputContainer, stream: av.AudioStream) -> Fa
     if not RATE_MIN_HZ <= codec.sample_rate <= RATE_MAX_HZ or not 1 <= codec.channels <= CHANNELS_MAX:
         raise Unprocessable(
             f"file has {codec.channels} channels at {codec.sample_rate} Hz; allowed are 1 to {CHANNELS_MAX} "
-            f"at {RATE_MIN_HZ} to {RATE_MAX_HZ} Hz"
+            f"at {RATE_MIN_HZ} to {RATE_MAX_HZ} Hz",
+            zh=f"文件为 {codec.sample_rate} Hz、{codec.channels} 声道；"
+            f"允许 {RATE_MIN_HZ} 至 {RATE_MAX_HZ} Hz、1 至 {CHANNELS_MAX} 声道",
         )
     told_s = 0.0
     if stream.duration and stream.time_base:
@@ -126,15 +138,18 @@ def _container(file: IO[bytes]) -> av.container.InputContainer:
     try:
         return av.open(file, "r", options={"format_whitelist": FORMATS}, metadata_errors="replace")
     except av.error.FFmpegError as error:
-        raise Unprocessable(f"file is not audio that can be read, or is cut off; send {FORMATS_TEXT}") from error
+        raise Unprocessable(
+            f"file is not audio that can be read, or is cut off; send {FORMATS_TEXT}",
+            zh=f"文件不是可读取的音频，或不完整；请上传 {FORMATS_ZH}",
+        ) from error
 
 
 def _stream(container: av.container.InputContainer) -> av.AudioStream:
     if not container.streams.audio:
-        raise Unprocessable("file has no audio in it")
+        raise Unprocessable("file has no audio in it", zh="文件中没有音频")
     stream = container.streams.audio[0]
     if stream.codec_context is None:
-        raise Unprocessable("file holds sound in a codec that cannot be decoded")
+        raise Unprocessable("file holds sound in a codec that cannot be decoded", zh="文件的音频编码无法解码")
     for other in container.streams:
         other.discard = Discard.default if other is stream else Discard.all
     return stream
@@ -156,7 +171,9 @@ def _length(container: av.container.InputContainer, stream: av.AudioStream, max_
             start = float(packet.pts * base) if start is None else start
             end = max(end, float(packet.pts * base) + length_s - start)
         if max(end, summed) > max_s:
-            raise TooLarge(f"file lasts more than the {max_s:.0f} s that are taken")
+            raise TooLarge(
+                f"file lasts more than the {max_s:.0f} s that are taken", zh=f"录音超过 {max_s:.0f} 秒的上限"
+            )
     return max(end, summed), cut
 
 

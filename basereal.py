@@ -193,7 +193,8 @@ class BaseReal:
             self._jobs.put_nowait(job)
         except asyncio.QueueFull:
             raise Busy(
-                f"session {self.sessionid}: {JOBS_MAX} texts are waiting to be spoken, no more are taken"
+                f"session {self.sessionid}: {JOBS_MAX} texts are waiting to be spoken, no more are taken",
+                zh=f"会话 {self.sessionid}：已有 {JOBS_MAX} 段内容等待播放，请稍后再试",
             ) from None
 
     async def _work(self) -> None:
@@ -275,7 +276,7 @@ class BaseReal:
         with self._lock:
             self._timeline.accept(request, picture)
 
-    # ---- what is shown (clock thread)
+    # ---- what is shown (pacer's threads)
 
     def take(self) -> MediaUnit | None:
         """The next 40 ms: speech, idle motion or a custom action; None holds the last picture in silence."""

@@ -309,6 +309,15 @@ class Settings(LibrarySettings):
         ge=1,
         le=16_384,
     )
+    record_days: float = setting(
+        30, "Recordings older than so many days are deleted; 0: never", "录像保留天数，超过则删除；0 为不删除", ge=0
+    )
+    record_gib: float = setting(
+        20,
+        "Recordings may take so many GiB together, then the oldest are deleted; 0: no limit",
+        "录像总大小上限，GiB，超过则删除最旧的；0 为不限",
+        ge=0,
+    )
     notify_origins: Words = setting(
         (),
         "Origins that may be told of an avatar's progress (notifyurl), comma separated; empty: none",

@@ -7,18 +7,33 @@ from typing import Any
 
 
 class VisageError(Exception):
-    """Base of every error this project raises on purpose."""
+    """Base of every error this project raises on purpose.
+
+    Args:
+        message: in English.
+        zh: the same in Chinese, for what a page shows its user.
+    """
 
     status = 500
     """HTTP status at the edge."""
     code = "internal_error"
     """By what programs tell it apart."""
-    zh = ""
-    """The message in Chinese, where it has one."""
     details: Mapping[str, Any] = {}
     """JSON-ready facts for whoever wants more than a sentence."""
     retryable = False
     """True when the same call may succeed later or elsewhere (a chain then tries the next engine)."""
+    kind_zh = "服务器出错"
+    """What a Chinese reader is told before an English message."""
+    zh = ""
+    """The message in Chinese, where it has one."""
+
+    def __init__(self, message: str = "", zh: str = "") -> None:
+        super().__init__(message)
+        self.zh = zh
+
+    def chinese(self) -> str:
+        """The message for a Chinese reader: its Chinese form, or else the kind of error before the English one."""
+        return self.zh or f"{self.kind_zh}：{self}"
 
 
 class BadRequest(VisageError):
@@ -26,6 +41,7 @@ class BadRequest(VisageError):
 
     status = 400
     code = "bad_request"
+    kind_zh = "请求有误"
 
 
 class Unauthorized(VisageError):
@@ -33,6 +49,7 @@ class Unauthorized(VisageError):
 
     status = 401
     code = "unauthorized"
+    kind_zh = "未获授权"
 
 
 class NotFound(VisageError):
@@ -40,6 +57,7 @@ class NotFound(VisageError):
 
     status = 404
     code = "not_found"
+    kind_zh = "未找到"
 
 
 class Conflict(VisageError):
@@ -47,6 +65,7 @@ class Conflict(VisageError):
 
     status = 409
     code = "conflict"
+    kind_zh = "当前状态不允许"
 
 
 class TooLarge(VisageError):
@@ -54,6 +73,7 @@ class TooLarge(VisageError):
 
     status = 413
     code = "too_large"
+    kind_zh = "超出上限"
 
 
 class Unprocessable(VisageError):
@@ -61,6 +81,7 @@ class Unprocessable(VisageError):
 
     status = 422
     code = "unprocessable"
+    kind_zh = "内容无法使用"
 
 
 class Busy(VisageError):
@@ -68,6 +89,7 @@ class Busy(VisageError):
 
     status = 429
     code = "busy"
+    kind_zh = "请求过多"
     retryable = True
 
 
@@ -76,6 +98,7 @@ class Unavailable(VisageError):
 
     status = 503
     code = "unavailable"
+    kind_zh = "暂不可用"
     retryable = True
 
 
@@ -84,6 +107,7 @@ class EngineError(VisageError):
 
     status = 503
     code = "engine_failed"
+    kind_zh = "引擎故障"
 
     def __init__(
         self, engine: str, message: str, *, retryable: bool = True, retry_after_s: float | None = None

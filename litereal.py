@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
 from actions import Action
@@ -71,6 +72,8 @@ class LiteEngine:
 
     def __init__(self, max_batch: int = MAX_BATCH) -> None:
         self.max_batch = min(max_batch, MAX_BATCH)  # larger ones draw no faster on a CPU
+        # OpenCV's own threads would only wait for pictures as small as these, and burn a core meanwhile.
+        cv2.setNumThreads(1)
         self._ears = Ears()
         self._faces: dict[str, tuple[Mouth | FaceMouth, Paster]] = {}
         self._lock = threading.Lock()

@@ -1,7 +1,7 @@
 """`PeerSession`: one browser watching one session over WebRTC.
 
-The playout clock encodes in its own thread and hands finished packets over; aiortc only packetises, encrypts and sends
-them. The data channel tells the client what is heard when it is heard.
+The playout clock encodes in a thread of its pacer and hands finished packets over; aiortc only packetises, encrypts and
+sends them. The data channel tells the client what is heard when it is heard.
 
 The client's microphone comes on the same connection. A page offers its audio section `sendrecv`, with
 `addTransceiver("audio", {direction: "sendrecv"})` and no track, and when the microphone is switched on gives the
@@ -40,11 +40,13 @@ from media import Pcm
 from transport.aiortc_fixes import (
     Feedback,
     Liveness,
+    forget_sent_packets,
     forward_feedback,
     forward_keyframe_requests,
     gather_hosts,
     ice_connections,
     report_media_clock,
+    without_bandwidth_estimator,
     without_mdns,
 )
 from transport.channel import EventChannels
@@ -54,6 +56,7 @@ from transport.feed import PacketFeed
 from transport.inbound import DECODER_DELAY_S, deliver_at_once
 from transport.offer import parse_offer
 from transport.options import RtcOptions
+from transport.pacer import Pacer
 from transport.rate import RateControl
 from transport.recorder import SUFFIXES, Recorder
 
@@ -83,11 +86,13 @@ class PeerSession:
         options: RtcOptions | None = None,
         on_closed: Callable[[PeerSession], None] | None = None,
         *,
+        pacer: Pacer | None = None,
         on_microphone: Callable[[Microphone], None] | None = None,
     ) -> None:
         """Make a session that waits for an offer.
 
         Args:
+            pacer: drives the playout clock; shared with others, or else one of the session's own.
             on_closed: called once on the event loop when the connection is over, whoever ended it.
             on_microphone: called at most once, on the event loop while an offer is answered that may send sound.
         """
@@ -104,6 +109,8 @@ class PeerSession:
         self.clock = PlayoutClock(
             real, self.feed, self._open_video, on_ended=self._clock_ended, name=f"playout {real.sessionid}"
         )
+        self._pacer = pacer or Pacer(1)
+        self._own_pacer = pacer is None
         self._clock_done = asyncio.Event()
         self._clock_started = False
         self._pc = RTCPeerConnection(
@@ -154,6 +161,7 @@ class PeerSession:
         for transceiver in pc.getTransceivers():
             if transceiver.kind == "video":
                 transceiver.direction = "sendonly"
+                without_bandwidth_estimator(transceiver.receiver)
                 transceiver.setCodecPreferences(self._preferences())
         await pc.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
         self._hook_senders()
@@ -198,7 +206,7 @@ class PeerSession:
         state = self._pc.connectionState
         if state == "connected" and not self._clock_started:
             try:
-                self.clock.start()
+                self._pacer.add(self.clock)
             except RuntimeError as exc:  # the process may have no more threads
                 return self._close_soon(str(exc))
             self._clock_started = True
@@ -229,7 +237,7 @@ class PeerSession:
     # ---- the end
 
     def _clock_ended(self, error: BaseException | None) -> None:
-        """Last act of the clock's thread."""
+        """In the clock's last step, in a pacer's thread."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._after_clock, error)
 
@@ -259,6 +267,8 @@ class PeerSession:
         self.clock.stop()
         if self._clock_started:
             await self._within(self._clock_done.wait(), "the playout clock")
+        if self._own_pacer:
+            await self._within(asyncio.to_thread(self._pacer.close), "the pacer")
         self.feed.close()
         await self._finish_recording()
         if self.microphone is not None:
@@ -266,6 +276,8 @@ class PeerSession:
         for task in list(self._tasks):
             task.cancel()
         await self._within(self._pc.close(), "the peer connection")
+        for sender in self._pc.getSenders():
+            forget_sent_packets(sender)
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._on_closed is not None:
             self._on_closed(self)

@@ -36,8 +36,6 @@ WINDOW_MAX_S = 30.0
 """What Whisper was trained on."""
 LONGEST_S = 28.0
 """Of sound looked at at once; longer utterances are cut where they are quiet."""
-NICE = 5
-"""As the voices': the picture goes first."""
 TOKENS_FIRST, TOKENS_PER_S = 24, 14
 """No speech has more tokens; a decoder that has lost the sound would write 448."""
 FILES = ("model.bin", "config.json", "tokenizer.json", "vocabulary.txt", "vocabulary.json", "preprocessor_config.json")
@@ -109,7 +107,7 @@ class WhisperRecogniser:
         self._beam, self._window, self._threads, self._device = beam, WINDOWS[window], threads, device
         self._languages = tuple(languages)
         self._precedence = Precedence()
-        self._worker = Worker(self.name, NICE)
+        self._worker = Worker(self.name)
         self._model: WhisperModel | None = None
 
     def why_not(self) -> str | None:
@@ -162,7 +160,7 @@ class WhisperRecogniser:
             raise EngineError(self.name, f"{type(error).__name__}: {error}") from error
 
     def _loaded(self) -> WhisperModel:
-        """The network; loaded by the thread it works in, so that its own threads are as nice."""
+        """The network; loaded by the thread it works in."""
         if self._model is None:
             import ctranslate2
             from faster_whisper import WhisperModel

@@ -27,6 +27,7 @@ OVERLOAD_SHARE = 0.01
 DUTY_FIRST, DUTY_FIRST_S = 0.5, 300.0
 """Taken for the duty of the first 300 session seconds: in a conversation each side speaks about half of the time."""
 DUTY_LEAST = 0.1
+FULL_ZH = "会话已满：再多一个就无法保持流畅，请等待其他会话结束"
 MEMORY_S = 600.0  # time constant with which past duty is forgotten
 
 
@@ -93,10 +94,13 @@ class Capacity:
             f"{sessions} are open"
         )
         if speaking + 1 > carried:
-            raise Unavailable(f"no more sessions: {figures} and {speaking} of them speak: try again when one has ended")
+            raise Unavailable(
+                f"no more sessions: {figures} and {speaking} of them speak: try again when one has ended", FULL_ZH
+            )
         if exceeded(sessions + 1, self.duty, carried) > OVERLOAD_SHARE:
             raise Unavailable(
-                f"no more sessions: {figures} and speak {self.duty:.0%} of the time: try again when one has ended"
+                f"no more sessions: {figures} and speak {self.duty:.0%} of the time: try again when one has ended",
+                FULL_ZH,
             )
 
 

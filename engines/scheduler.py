@@ -15,9 +15,13 @@ from engines.base import LipEngine, LipRequest, WarmEngine, draws_in_thread, lan
 from engines.capacity import Capacity
 from errors import VisageError
 from media import I420
+from priority import serve_first
 
 log = logging.getLogger(__name__)
 
+SLICE_S = 0.002
+"""Of a core at a time: after event loop and playout, but before other processes, since the thread holds the
+interpreter's lock again and again."""
 LATENCY_MEMORY = 64  # batches whose duration is remembered for `latency_s`
 LATENCY_QUANTILE = 0.9  # a single batch that the machine held up must not delay the speech that follows
 SPEAKING_MEMORY_S = 1.0  # a session that had a picture drawn so recently is speaking
@@ -231,6 +235,7 @@ class Scheduler:
             return [None] * len(batch)
 
     def _run(self) -> None:
+        serve_first(SLICE_S)
         while True:
             with self._wanted:
                 self._wanted.wait_for(lambda: self._woken or self._closing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ from engines.testcard import TestcardReal
 from errors import NotFound
 from server.endpoint import AvatarCard
 from sessions.session import Built, Wish
+from transport.pacer import Pacer
 from tts.base import Voice
 from tts.chain import Chain
 from webrtc import PeerSession, RtcOptions
@@ -88,6 +90,7 @@ class TestcardHouse:
 
     def __init__(self, settings: Settings) -> None:
         self._rtc = rtc_options(settings)
+        self._pacer = Pacer()
 
     async def start(self) -> None:
         """Nothing has to be loaded."""
@@ -98,7 +101,7 @@ class TestcardHouse:
     async def build(self, sessionid: str, wish: Wish, on_closed: Callable[[], None]) -> Built:
         """One session."""
         real = TestcardReal(sessionid)
-        peer = PeerSession(real, self._rtc, lambda _: on_closed())
+        peer = PeerSession(real, self._rtc, lambda _: on_closed(), pacer=self._pacer)
         return Built(real, peer, "testcard", record=peer.record)
 
     def cards(self) -> Sequence[AvatarCard]:
@@ -134,4 +137,5 @@ class TestcardHouse:
         raise NotFound(f"avatar {avatar_id!r} does not exist")
 
     async def aclose(self) -> None:
-        """It holds nothing."""
+        """End the threads of the playout."""
+        await asyncio.to_thread(self._pacer.close)

@@ -22,6 +22,7 @@ from house.voices import make_chain, make_pace, why_no_voice
 from media import FPS
 from server.endpoint import AvatarCard
 from sessions.session import Built, Wish
+from transport.pacer import Pacer
 from tts.base import SpeechEngine, Voice
 from tts.chain import Chain
 from ttsreal import BaseTTS
@@ -53,6 +54,7 @@ class FaceHouse:
         self._loading = asyncio.Lock()
         self._warming: asyncio.Task[None] | None = None
         self._rtc = rtc_options(settings)
+        self._pacer = Pacer()
         self._pace = make_pace(settings)
 
     async def start(self) -> None:
@@ -118,7 +120,7 @@ class FaceHouse:
         return self._drawing
 
     async def aclose(self) -> None:
-        """End the engine's thread and free the voices."""
+        """End the threads of engine and playout and free the voices."""
         if self._warming is not None:
             self._warming.cancel()
             await asyncio.gather(self._warming, return_exceptions=True)
@@ -126,6 +128,7 @@ class FaceHouse:
             engine, scheduler = self._drawing
             await asyncio.to_thread(scheduler.close)
             await asyncio.to_thread(engine.close)
+        await asyncio.to_thread(self._pacer.close)
         await self.chain.aclose()
 
     def voices(self) -> Sequence[Voice]:
@@ -180,7 +183,10 @@ class FaceHouse:
             Conflict: it is the one shown when none is named.
         """
         if avatar_id == self._default:
-            raise Conflict(f"avatar {avatar_id} is the one shown when none is named: start with another --avatar_id")
+            raise Conflict(
+                f"avatar {avatar_id} is the one shown when none is named: start with another --avatar_id",
+                zh=f"{avatar_id} 是默认形象，不能删除：请先用另一个 --avatar_id 启动",
+            )
         async with self._loading:
             directory = await asyncio.to_thread(avatar_directory, AVATARS, avatar_id)
             self._avatars.pop(avatar_id, None)
@@ -217,7 +223,7 @@ class FaceHouse:
         self.scheduler.admit()
         real = self._lips.real(sessionid, avatar, self.scheduler, voice, actions)
         try:
-            peer = PeerSession(real, self._rtc, lambda _: on_closed())
+            peer = PeerSession(real, self._rtc, lambda _: on_closed(), pacer=self._pacer)
         except BaseException:
             await real.aclose()
             raise

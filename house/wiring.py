@@ -27,6 +27,7 @@ from server.metrics import Metrics
 from server.notify import Notifier
 from sessions.manager import SessionManager
 from sessions.session import Session
+from transport.recordings import Recordings
 from tts.base import SpeechEngine
 from tts.library import LibraryEngine
 from voices.library import Library, check
@@ -109,8 +110,9 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
     upkeep = Upkeep(lambda: sessions.ended)
     notifier = Notifier()
     tasks = AvatarTasks(notify=notifier)
+    recordings = Recordings(RECORDINGS, days=settings.record_days, size_bytes=round(settings.record_gib * 2**30))
+    tidying = asyncio.create_task(recordings.tend(), name="recordings")
     try:
-        await asyncio.to_thread(RECORDINGS.mkdir, parents=True, exist_ok=True)
         await house.start()
         settle_heap()
         listening.start(house.settled())
@@ -126,7 +128,7 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
             avatars=house.cards,
             voices=house.voices,
             find_voice=house.find_voice,
-            record_dir=RECORDINGS,
+            recordings=recordings,
             language_model=model,
             describe=lambda: {
                 **house.describe(),
@@ -151,6 +153,8 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
         yield services
     finally:
         await upkeep.aclose()
+        tidying.cancel()
+        await asyncio.gather(tidying, return_exceptions=True)
         await tasks.aclose()
         await notifier.aclose()
         if model is not None:

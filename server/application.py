@@ -8,7 +8,21 @@ from typing import Any
 
 from aiohttp import web
 
-from server import admin, avatars, catalogue, events, funasr, human, listen, listening, offer, pages, rtvi, ten
+from server import (
+    admin,
+    avatars,
+    catalogue,
+    events,
+    funasr,
+    human,
+    listen,
+    listening,
+    offer,
+    pages,
+    recordings,
+    rtvi,
+    ten,
+)
 from server.endpoint import SERVICES, Call, Endpoint, Nothing, Services
 from server.envelope import envelope_of, success
 from server.library import account, creation, embeddings, files, generate, openai, origin, voices
@@ -22,6 +36,7 @@ from voices.people import LOCAL
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
     *offer.ENDPOINTS,
     *human.ENDPOINTS,
+    *recordings.ENDPOINTS,
     *events.ENDPOINTS,
     *catalogue.ENDPOINTS,
     *avatars.ENDPOINTS,

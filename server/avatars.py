@@ -139,7 +139,10 @@ async def _received(call: Call[Nothing]) -> tuple[TaskRequest, Path, str]:
     """The form, where its clip was put, and what the client calls that."""
     services, settings = call.services, call.services.settings
     if services.uploads >= UPLOADS_MAX:
-        raise Busy(f"{UPLOADS_MAX} files are being uploaded at this moment: try again later")
+        raise Busy(
+            f"{UPLOADS_MAX} files are being uploaded at this moment: try again later",
+            zh=f"已有 {UPLOADS_MAX} 个文件正在上传，请稍后再试",
+        )
     services.uploads += 1
     try:
         form = await read_form(
@@ -155,7 +158,10 @@ async def _received(call: Call[Nothing]) -> tuple[TaskRequest, Path, str]:
             if form.file is None:
                 if given.video_path:
                     return given, await asyncio.to_thread(_copy_named, given, services), given.video_path
-                raise BadRequest("video_file is missing: send the clip or photo as multipart form field `video_file`")
+                raise BadRequest(
+                    "video_file is missing: send the clip or photo as multipart form field `video_file`",
+                    zh="缺少 video_file：请以表单字段 video_file 上传视频或照片",
+                )
             path = _upload_path(services, form.filename)
             await asyncio.get_running_loop().run_in_executor(services.decoders, _store, form.file, path)
             return given, path, form.filename[:NAME_CHARACTERS_MAX]
@@ -168,7 +174,10 @@ async def _received(call: Call[Nothing]) -> tuple[TaskRequest, Path, str]:
 def _check(given: TaskRequest, services: Services) -> None:
     """Refuse what can be refused before a build is begun."""
     if (services.avatar_root / given.avatar_id).exists():
-        raise Conflict(f"avatar {given.avatar_id} exists already: choose another avatar_id or delete it first")
+        raise Conflict(
+            f"avatar {given.avatar_id} exists already: choose another avatar_id or delete it first",
+            zh=f"形象 {given.avatar_id} 已存在：请换一个名称，或先删除它",
+        )
     if given.notifyurl and not _may_notify(given.notifyurl, services.settings):
         raise BadRequest(f"notifyurl {given.notifyurl[:80]!r}: its origin is not among --notify_origins")
 
@@ -238,7 +247,10 @@ async def delete_avatar(call: Call[DeleteRequest]) -> None:
     wanted = call.given.id
     for session in call.services.sessions:
         if session.built.avatar_id == wanted:
-            raise Conflict(f"avatar {wanted} is shown by session {session.id}: end it first")
+            raise Conflict(
+                f"avatar {wanted} is shown by session {session.id}: end it first",
+                zh=f"会话 {session.id} 正在使用形象 {wanted}：请先结束该会话",
+            )
     await call.services.remove_avatar(wanted)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from server.ears import Ears
     from server.metrics import Metrics
     from sessions.manager import SessionManager
+    from transport.recordings import Recordings
     from voices.library import Library
 
 Given = TypeVar("Given", bound="BaseModel")
@@ -65,8 +66,7 @@ class Services:
     """One or two threads that decode uploads."""
     avatars: Callable[[], Sequence[AvatarCard]]
     voices: Callable[[], Sequence[Voice]]
-    record_dir: Path
-    """Where recordings are kept."""
+    recordings: Recordings
     language_model: LanguageModel | None = None
     describe: Callable[[], dict[str, Any]] = dict
     """Facts about the engines for `/api/admin/config`."""

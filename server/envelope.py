@@ -12,6 +12,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from errors import Busy, Unavailable, VisageError
+from server.language import prefers_chinese
 
 Envelope = Literal["livetalking", "library", "openai"]
 
@@ -47,11 +48,13 @@ def success(data: Any = None, envelope: Envelope = "livetalking", status: int = 
 
 
 def refusal(error: VisageError, request: web.Request) -> web.Response:
-    """A failed request's answer: a real status and a sentence, in Chinese for those who read it where there is one."""
-    chinese = request.headers.get("Accept-Language", "").lower().startswith("zh")
-    message = error.zh if chinese and error.zh else str(error)
+    """A failed request's answer: a real status and a sentence in the client's language."""
+    chinese = prefers_chinese(request.headers.get("Accept-Language", ""))
+    message = error.chinese() if chinese else str(error)
     details = {**error.details, "en": str(error), "zh": error.zh} if error.zh else dict(error.details)
-    return failure(error.status, message, envelope_of(request.path), code=error.code, details=details)
+    response = failure(error.status, message, envelope_of(request.path), code=error.code, details=details)
+    response.headers["Content-Language"] = "zh" if chinese else "en"
+    return response
 
 
 def failure(

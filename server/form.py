@@ -57,7 +57,10 @@ async def read_form(
         wanted = " or ".join(f"`{name}`" for name in names)
         raise BadRequest(f"Content-Type was {request.content_type}; it must be multipart/form-data with field {wanted}")
     if (request.content_length or 0) > (mib_max << 20) + PARTS_MAX * FIELD_BYTES_MAX:
-        raise TooLarge(f"the upload has {request.content_length} bytes; at most {mib_max} MiB are taken")
+        raise TooLarge(
+            f"the upload has {request.content_length} bytes; at most {mib_max} MiB are taken",
+            zh=f"上传内容有 {request.content_length} 字节，最多接收 {mib_max} MiB",
+        )
     form = Form({})
     try:
         async with asyncio.timeout(timeout_s):
@@ -68,7 +71,8 @@ async def read_form(
     except TimeoutError as error:
         form.close()
         raise BadRequest(
-            f"the upload stood still for {BODY_TIMEOUT_S:.0f} s or took more than {timeout_s:.0f} s"
+            f"the upload stood still for {BODY_TIMEOUT_S:.0f} s or took more than {timeout_s:.0f} s",
+            zh=f"上传停顿超过 {BODY_TIMEOUT_S:.0f} 秒，或总时间超过 {timeout_s:.0f} 秒",
         ) from error
     except BaseException:
         form.close()
@@ -135,7 +139,8 @@ async def _spool(part: BodyPartReader, bytes_max: int, decoders: Executor) -> IO
                 break
             size += len(chunk)
             if size > bytes_max:
-                raise TooLarge(f"file has more than the {bytes_max >> 20} MiB that are taken")
+                mib = bytes_max >> 20
+                raise TooLarge(f"file has more than the {mib} MiB that are taken", zh=f"文件超过 {mib} MiB 的上限")
             if isinstance(file, io.BytesIO) and size > MEMORY_BYTES_MAX:
                 held = file.getvalue()
                 file = tempfile.TemporaryFile(prefix="visage-upload-")  # noqa: SIM115 (the form's owner closes it)

@@ -1,15 +1,14 @@
-"""What the presenter is asked to do: speak a text or a recording, answer, stop, act, be recorded."""
+"""What the presenter is asked to do: speak a text or a recording, answer, stop, act."""
 
 from __future__ import annotations
 
 import unicodedata
 from typing import Annotated, Any, Literal
 
-from aiohttp import web
 from pydantic import BeforeValidator, Field
 
 from chat import localmodel
-from errors import BadRequest, Busy, Conflict, NotFound, Unavailable, Unprocessable
+from errors import BadRequest, Busy, NotFound, Unavailable, Unprocessable
 from server.chat import reply
 from server.endpoint import Call, Endpoint, Fields, OfSession, Services
 from server.reading import understood
@@ -18,8 +17,6 @@ from sessions.session import Session
 from tts.library import PREFIX as LIBRARY_VOICE
 from voices.people import User
 
-RECORD_TYPES = {".mp4": "video/mp4", ".mkv": "video/x-matroska", ".webm": "video/webm"}
-"""By codec: H.264 is kept as MP4, VP8 in its own container."""
 TEXT_CHARACTERS_MAX = 5_000
 NAME_CHARACTERS_MAX = 200
 UPLOADS_MAX = 16  # at once; bounds the disk that uploads can take
@@ -80,18 +77,6 @@ class ActionRequest(OfSession):
     audiotype: int = Field(ge=0, le=1_000_000, description="0: the avatar's own motion; others as configured")
 
 
-class RecordRequest(OfSession):
-    """Begin or end a recording."""
-
-    type: Literal["start_record", "end_record"] = Field(description="start_record or end_record")
-
-
-class RecordedRequest(Fields):
-    """Which recording."""
-
-    sessionid: str = Field(pattern=r"^[1-9]\d{0,14}$", description="Id of the session that was recorded")
-
-
 async def find_voice(services: Services, name: str, user: User, session: Session | None = None) -> str | None:
     """The id of the voice a client named: by its id, by its name within its engine, or by a name that an engine knows
     without listing it; None for an empty name.
@@ -117,7 +102,10 @@ async def find_voice(services: Services, name: str, user: User, session: Session
     if found := services.find_voice(name):
         return found.id
     some = ", ".join(voice.id for voice in voices[:3]) or "none: see python app.py doctor"
-    raise NotFound(f"voice {name!r} does not exist; GET /api/speech/voices lists them ({some})")
+    raise NotFound(
+        f"voice {name!r} does not exist; GET /api/speech/voices lists them ({some})",
+        zh=f"音色 {name!r} 不存在；GET /api/speech/voices 列出全部音色",
+    )
 
 
 async def human(call: Call[HumanRequest]) -> None:
@@ -125,15 +113,17 @@ async def human(call: Call[HumanRequest]) -> None:
     services, given = call.services, call.given
     session = services.sessions.get(given.sessionid)
     if not any(unicodedata.category(c)[0] in "LN" for c in given.text):
-        raise Unprocessable("text holds no letter and no digit, so there is nothing to speak")
+        raise Unprocessable(
+            "text holds no letter and no digit, so there is nothing to speak", zh="文字中没有可以朗读的内容"
+        )
     options = given.tts or SpeechOptions()
     voice = await find_voice(services, options.voice or options.ref_file, call.user, session)
     extra = options.model_dump(exclude={"voice", "ref_file"}, exclude_defaults=True)
     if given.type == "chat" and services.language_model is None:
         raise Unavailable(
             f"no language model is configured, so there is no one to answer: start with --llm_base_url and --llm_model "
-            f"(any OpenAI-compatible server), or send type echo; {localmodel.why_not()}. "
-            "未配置大模型：请用 --llm_base_url 和 --llm_model 启动，或运行 make chat 安装本地模型，或使用 echo"
+            f"(any OpenAI-compatible server), or send type echo; {localmodel.why_not()}",
+            zh="未配置大模型：请用 --llm_base_url 和 --llm_model 启动，或运行 make chat 安装本地模型，或使用 echo",
         )
     if given.interrupt:
         interrupt_session(services, session)
@@ -154,14 +144,20 @@ async def humanaudio(call: Call[AudioRequest]) -> None:
     """Queue a recording; it is decoded while it is spoken."""
     services = call.services
     if services.uploads >= UPLOADS_MAX:
-        raise Busy(f"{UPLOADS_MAX} recordings are being uploaded at this moment: try again in a second")
+        raise Busy(
+            f"{UPLOADS_MAX} recordings are being uploaded at this moment: try again in a second",
+            zh=f"已有 {UPLOADS_MAX} 个录音正在上传，请稍后再试",
+        )
     services.uploads += 1
     try:
         fields, recording = await receive(call.request, services.settings, services.decoders)
     finally:
         services.uploads -= 1
     if recording is None:
-        raise BadRequest("file is missing: send the recording as multipart form field `file`")
+        raise BadRequest(
+            "file is missing: send the recording as multipart form field `file`",
+            zh="缺少文件：请以表单字段 file 上传录音",
+        )
     try:
         session = services.sessions.get(understood(OfSession, fields).sessionid)
         await recording.open()
@@ -183,7 +179,8 @@ async def set_audiotype(call: Call[ActionRequest]) -> None:
     known = session.built.audiotypes
     if call.given.audiotype not in known:
         raise NotFound(
-            f"audiotype {call.given.audiotype} does not exist; this session has {', '.join(map(str, known))}"
+            f"audiotype {call.given.audiotype} does not exist; this session has {', '.join(map(str, known))}",
+            zh=f"动作 {call.given.audiotype} 不存在；本会话有 {'、'.join(map(str, known))}",
         )
     session.real.act(call.given.audiotype)
 
@@ -191,35 +188,6 @@ async def set_audiotype(call: Call[ActionRequest]) -> None:
 async def is_speaking(call: Call[OfSession]) -> bool:
     """Whether something is being said or waits to be."""
     return call.services.sessions.get(call.given.sessionid).speaking
-
-
-async def record(call: Call[RecordRequest]) -> None:
-    """Begin or end a recording of picture and sound."""
-    session = call.services.sessions.get(call.given.sessionid)
-    if call.given.type == "start_record":
-        if session.built.record is None:
-            raise Unavailable("this server cannot record: its engine hands out no pictures")
-        if session.recorder is not None:
-            raise Conflict(f"session {session.id} is being recorded already; end it with type end_record")
-        session.recorder = session.built.record(call.services.record_dir / f"{session.id}.mp4")
-        return
-    recorder, session.recorder = session.recorder, None
-    if recorder is None:
-        raise Conflict(f"session {session.id} is not being recorded; begin with type start_record")
-    await recorder.stop()
-
-
-async def recorded(call: Call[RecordedRequest]) -> web.StreamResponse:
-    """The recording, as MP4."""
-    sessionid = call.given.sessionid
-    for session in call.services.sessions:
-        if session.id == sessionid and session.recorder is not None:
-            raise Conflict(f"session {sessionid} is still being recorded; end it with POST /record first")
-    for suffix, media in RECORD_TYPES.items():
-        path = call.services.record_dir / f"{sessionid}{suffix}"
-        if path.is_file():
-            return web.FileResponse(path, headers={"Content-Type": media})
-    raise NotFound(f"there is no recording of session {sessionid!r}; make one with POST /record")
 
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
@@ -249,15 +217,5 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "POST", "/set_audiotype", set_audiotype,
         "Show a custom action; 0 returns to the avatar's own motion.", "播放自定义动作；0 恢复默认动作。",
         TAG, ActionRequest, "json", statuses=(404,),
-    ),
-    Endpoint(
-        "POST", "/record", record,
-        "Begin or end a recording of picture and sound.", "开始或结束录制。",
-        TAG, RecordRequest, "json", statuses=(404, 409, 503),
-    ),
-    Endpoint(
-        "GET", "/record/{sessionid}", recorded,
-        "Download the last recording of a session.", "下载会话的最近一次录像。",
-        TAG, RecordedRequest, "path", media="video/mp4", statuses=(404, 409), key_in_query=True,
     ),
 )  # fmt: skip

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from errors import NotFound, VisageError
 from server.endpoint import SERVICES
-from server.envelope import envelope_of, failure, refusal
+from server.envelope import refusal
 from server.security import Forbidden, check_origin, cors_headers, preflight_headers
 
 log = logging.getLogger(__name__)
@@ -75,21 +75,33 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
     except Exception:
         request_id = request[REQUEST_ID]
         log.exception("request %s: %s %s failed", request_id, request.method, request.path)
-        message = f"an unexpected error, logged under request id {request_id}"
-        return failure(500, message, envelope_of(request.path), details={"request_id": request_id})
+        unforeseen = VisageError(
+            f"an unexpected error, logged under request id {request_id}",
+            f"意外错误，日志中的请求编号为 {request_id}",
+        )
+        unforeseen.details = {"request_id": request_id}
+        return refusal(unforeseen, request)
 
 
 def _from_http(request: web.Request, error: web.HTTPException) -> web.StreamResponse:
     if error.status < 400:
         return error
-    envelope = envelope_of(request.path)
     if isinstance(error, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(error.allowed_methods))
-        message = f"{request.path} does not take {request.method}; it takes {allowed}"
-        response = failure(405, message, envelope, details={"allowed": sorted(error.allowed_methods)})
-        response.headers["Allow"] = allowed
+        allowed = sorted(error.allowed_methods)
+        wrong = VisageError(
+            f"{request.path} does not take {request.method}; it takes {', '.join(allowed)}",
+            f"{request.path} 不支持 {request.method}，可用：{'、'.join(allowed)}",
+        )
+        wrong.status, wrong.code, wrong.details = error.status, "method_not_allowed", {"allowed": allowed}
+        response = refusal(wrong, request)
+        response.headers["Allow"] = ", ".join(allowed)
         return response
     if isinstance(error, web.HTTPNotFound):
-        message = f"there is nothing at {request.path}; GET /docs lists what there is"
-        return failure(NotFound.status, message, envelope, code=NotFound.code)
-    return failure(error.status, error.reason, envelope)
+        nothing = NotFound(
+            f"there is nothing at {request.path}; GET /docs lists what there is",
+            f"{request.path} 不存在；GET /docs 列出全部接口",
+        )
+        return refusal(nothing, request)
+    other = VisageError(error.reason)
+    other.status, other.code = error.status, "http_error"
+    return refusal(other, request)

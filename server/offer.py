@@ -72,7 +72,11 @@ async def offer(call: Call[OfferRequest]) -> web.StreamResponse:
     if given.avatar:
         known = [avatar.id for avatar in await asyncio.to_thread(services.avatars)]
         if given.avatar not in known:
-            raise NotFound(f"avatar {given.avatar!r} does not exist; there are {', '.join(known[:5]) or 'none'}")
+            some = ", ".join(known[:5])
+            raise NotFound(
+                f"avatar {given.avatar!r} does not exist; there are {some or 'none'}",
+                zh=f"形象 {given.avatar!r} 不存在；现有：{some or '无'}",
+            )
     voice = await find_voice(services, given.refaudio, call.user) or ""
     _check_actions(given.custom_config)
     wish = Wish(given.avatar, voice, given.reftext, given.custom_config, call.user.id)

@@ -106,14 +106,23 @@ def _refusal(error: ValidationError) -> VisageError:
     first = error.errors(include_url=False, include_context=True)[0]
     field = ".".join(str(part) for part in first["loc"]) or "the request"
     if first["type"] == "missing":
-        return BadRequest(f"{field} is missing")
+        return BadRequest(f"{field} is missing", zh=f"缺少 {field}")
     if first["type"] == "string_too_long":
         limit = first["ctx"]["max_length"]
-        return TooLarge(f"{field} has {len(first['input'])} characters; at most {limit} are taken")
+        count = len(first["input"])
+        return TooLarge(
+            f"{field} has {count} characters; at most {limit} are taken",
+            zh=f"{field} 有 {count} 个字符，最多 {limit} 个",
+        )
     message = first["msg"].removeprefix("Value error, ")
     if message.startswith("Input should"):
         message = "it should" + message.removeprefix("Input should")
-    return BadRequest(f"{field} was {shown(first['input'])}; {message[0].lower()}{message[1:]}")
+    found = shown(first["input"])
+    if first["type"] == "string_too_short":
+        return BadRequest(f"{field} was {found}; {message[0].lower()}{message[1:]}", zh=f"{field} 不能为空")
+    return BadRequest(
+        f"{field} was {found}; {message[0].lower()}{message[1:]}", zh=f"{field} 的值 {found} 不合要求：{message}"
+    )
 
 
 def shown(value: Any) -> str:

@@ -26,6 +26,7 @@ class Forbidden(VisageError):
 
     status = 403
     code = "forbidden"
+    kind_zh = "禁止访问"
 
 
 async def identify_user(request: web.Request, services: Services, *, in_query: bool) -> User:
@@ -49,8 +50,10 @@ async def identify_user(request: web.Request, services: Services, *, in_query: b
         return LOCAL
     if not given:
         ways = "Authorization: Bearer KEY or X-API-Key: KEY" + (" or ?api_key=KEY" if in_query else "")
-        raise Unauthorized(f"this server wants an API key: send {ways}")
-    raise Unauthorized("the API key is wrong")
+        raise Unauthorized(
+            f"this server wants an API key: send {ways}", zh="本服务器需要 API 密钥：" + ways.replace(" or ", " 或 ")
+        )
+    raise Unauthorized("the API key is wrong", zh="API 密钥不正确")
 
 
 def key_of(request: web.Request, *, in_query: bool) -> str:

@@ -94,9 +94,11 @@ class Recording:
                 self._blocks = decode(self._file, self._max_s)
                 self._first = next(self._blocks, None)
             except av.error.FFmpegError as error:
-                raise Unprocessable(f"file cannot be decoded as audio: {error.strerror}") from error
+                raise Unprocessable(
+                    f"file cannot be decoded as audio: {error.strerror}", zh=f"文件无法作为音频解码：{error.strerror}"
+                ) from error
         if self._first is None:
-            raise Unprocessable("file holds no sound")
+            raise Unprocessable("file holds no sound", zh="文件中没有声音")
 
     def _next(self) -> Pcm | None:
         with self._lock:

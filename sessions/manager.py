@@ -95,7 +95,9 @@ class SessionManager:
             try:
                 answer_sdp, answer_type = await built.peer.answer(sdp, type)
                 if gone or self._draining:
-                    raise Unavailable("the connection was closed while it was being made: offer again")
+                    raise Unavailable(
+                        "the connection was closed while it was being made: offer again", zh="连接在建立时中断，请重试"
+                    )
             except BaseException:
                 await asyncio.shield(self._close_later(session))
                 raise
@@ -108,12 +110,16 @@ class SessionManager:
     def _reserve(self) -> str:
         """Take a place, or refuse; there is no await between the count and the reservation."""
         if self._draining:
-            raise Unavailable("the server is shutting down and takes no new session")
+            raise Unavailable("the server is shutting down and takes no new session", zh="服务器正在关闭，不接受新会话")
         if self._handshakes >= HANDSHAKES_MAX:
-            raise Busy(f"{HANDSHAKES_MAX} connections are being made at this moment: try again in a second")
+            raise Busy(
+                f"{HANDSHAKES_MAX} connections are being made at this moment: try again in a second",
+                zh=f"已有 {HANDSHAKES_MAX} 个连接正在建立，请稍后再试",
+            )
         if len(self._sessions) + len(self._reserved) >= self.max_session:
             raise Unavailable(
-                f"all {self.max_session} sessions are taken (--max_session): try again when one has ended"
+                f"all {self.max_session} sessions are taken (--max_session): try again when one has ended",
+                zh=f"{self.max_session} 个会话已满（--max_session）：请等待其他会话结束",
             )
         while (sessionid := new_id()) in self._sessions or sessionid in self._reserved:
             pass
@@ -133,11 +139,15 @@ class SessionManager:
                 return session
             count = len(self._sessions) or "no"
             raise NotFound(
-                f"sessionid is missing and {count} sessions are open: send the sessionid that /offer answered"
+                f"sessionid is missing and {count} sessions are open: send the sessionid that /offer answered",
+                zh=f"缺少 sessionid（当前有 {len(self._sessions)} 个会话）：请发送 /offer 返回的 sessionid",
             )
         found = self._sessions.get(sessionid)
         if found is None:
-            raise NotFound(f"sessionid {sessionid!r} is not an open session: connect with POST /offer first")
+            raise NotFound(
+                f"sessionid {sessionid!r} is not an open session: connect with POST /offer first",
+                zh=f"会话 {sessionid!r} 不存在或已结束：请先通过 POST /offer 连接",
+            )
         found.touch()
         return found
 

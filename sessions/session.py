@@ -115,6 +115,11 @@ class Playable(Protocol):
 class Recorder(Protocol):
     """Writes what is played out to a file."""
 
+    @property
+    def path(self) -> Path:
+        """Of the finished file."""
+        ...
+
     async def stop(self) -> Path:
         """Finish the file and name it."""
 
@@ -199,7 +204,10 @@ class Session:
             Busy: `CHATS_MAX` questions wait already.
         """
         if len(self._chats) >= CHATS_MAX:
-            raise Busy(f"session {self.id}: {CHATS_MAX} questions are waiting for their reply, no more are taken")
+            raise Busy(
+                f"session {self.id}: {CHATS_MAX} questions are waiting for their reply, no more are taken",
+                zh=f"会话 {self.id}：已有 {CHATS_MAX} 个问题等待回答，请稍后再试",
+            )
 
         async def in_order() -> None:
             async with self._chat_order:
@@ -216,7 +224,10 @@ class Session:
             Busy: `RECORDINGS_MAX` recordings wait already.
         """
         if len(self._recordings) >= RECORDINGS_MAX:
-            raise Busy(f"session {self.id}: {RECORDINGS_MAX} recordings wait to be spoken, no more are taken")
+            raise Busy(
+                f"session {self.id}: {RECORDINGS_MAX} recordings wait to be spoken, no more are taken",
+                zh=f"会话 {self.id}：已有 {RECORDINGS_MAX} 段录音等待播放，请稍后再试",
+            )
 
         async def tracked() -> AsyncIterator[Pcm]:
             try:

@@ -306,3 +306,11 @@ async def test_liveness_hears_data_and_checks() -> None:
 
 def test_aioice_still_needs_longer_than_10_s_to_give_up() -> None:
     assert CONSENT_FAILURES * CONSENT_INTERVAL > 10
+
+
+async def test_aiortc_still_makes_an_estimator_for_what_does_not_come_in() -> None:
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    receiver: Any = pc.addTransceiver("video", direction="sendonly").receiver
+    buckets = receiver._RTCRtpReceiver__remote_bitrate_estimator.incoming_bitrate._buckets
+    assert len(buckets) == 1000
+    await pc.close()

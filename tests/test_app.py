@@ -56,13 +56,16 @@ async def test_a_visitor_comes_is_recorded_and_goes(monkeypatch: pytest.MonkeyPa
         video = pc.getReceivers()[0].track
         picture = await asyncio.wait_for(video.recv(), PATIENCE_S)
         assert isinstance(picture, av.VideoFrame) and picture.width == 512
+        recording = ""
         for kind in ("start_record", "end_record"):
             response = await client.post("/record", json={"sessionid": sid, "type": kind})
             assert response.status == 200, await response.text()
+            recording = (await response.json())["data"]["id"]
             await asyncio.wait_for(video.recv(), PATIENCE_S)
             await asyncio.sleep(0.5)
         film = await (await client.get(f"/record/{sid}")).read()
-        (ROOT / "data" / "record" / f"{sid}.mp4").unlink()
+        assert (await client.delete(f"/api/recordings/{recording}")).status == 200
+        assert not (ROOT / "data" / "record" / f"{recording}.mp4").exists()
         assert film[4:8] == b"ftyp" and len(film) > 10_000
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), PATIENCE_S) == 0

@@ -130,6 +130,16 @@ def test_vp8_rate_changes_by_a_new_encoder_now_and_then() -> None:
     assert rate == pytest.approx(300, rel=0.25)
 
 
+def test_libvpx_still_keeps_the_rate_it_was_opened_with() -> None:
+    """FFmpeg 8.1's wrapper does not pass a new rate on, and does not export libvpx itself."""
+    encoder = Vp8Encoder(256, 256, 2_000_000)
+    before, _ = kbps(encoder, 0, 50)
+    encoder._codec.bit_rate = 200_000
+    kbps(encoder, 50, 50)
+    after, _ = kbps(encoder, 100, 50)
+    assert after == pytest.approx(before, rel=0.2)
+
+
 def test_rates_are_clipped_and_suit_the_picture() -> None:
     encoder = H264Encoder(64, 48, 500_000)
     encoder.set_bitrate(1)

@@ -153,14 +153,35 @@ async def test_an_interruption_ends_a_recording() -> None:
         assert not stage.services.sessions.get(sid)._recordings
 
 
-async def test_recording_and_its_download() -> None:
+async def test_recordings_are_kept_listed_downloaded_and_deleted() -> None:
     async with serving() as (client, _):
         sid = await connect(client)
-        for kind in ("start_record", "end_record"):
-            assert (await client.post("/record", json={"sessionid": sid, "type": kind})).status == 200
-        response = await client.get(f"/record/{sid}")
-        assert response.status == 200 and response.content_type == "video/mp4"
-        assert (await response.read())[4:8] == b"ftyp"
+        made = []
+        for kind in ("start_record", "end_record") * 2:
+            response = await client.post("/record", json={"sessionid": sid, "type": kind})
+            assert response.status == 200
+            made.append((await response.json())["data"]["id"])
+        assert made[0] == made[1] != made[2] == made[3], "each has an id of its own"
+        listed = (await (await client.get("/api/recordings")).json())["data"]["recordings"]
+        assert [one["id"] for one in listed] == [made[2], made[0]]
+        assert {one["sessionid"] for one in listed} == {sid}
+        assert all(one["bytes"] == 12 and one["media"] == "video/mp4" for one in listed)
+        for path in (f"/record/{sid}", f"/api/recordings/{made[0]}", f"/api/recordings/{made[2]}"):
+            response = await client.get(path)
+            assert response.status == 200 and response.content_type == "video/mp4"
+            assert (await response.read())[4:8] == b"ftyp"
+        assert (await client.delete(f"/api/recordings/{made[2]}")).status == 200
+        assert (await client.delete(f"/api/recordings/{made[2]}")).status == 404
+        assert (await client.get(f"/record/{sid}")).status == 200, "the one before it is the newest now"
+
+
+async def test_a_running_recording_is_not_downloaded() -> None:
+    async with serving() as (client, _):
+        sid = await connect(client)
+        started = await client.post("/record", json={"sessionid": sid, "type": "start_record"})
+        recording = (await started.json())["data"]["id"]
+        assert (await client.get(f"/api/recordings/{recording}")).status == 409
+        assert (await (await client.get("/api/recordings")).json())["data"]["recordings"] == []
 
 
 async def test_deleting_a_session_frees_it() -> None:

@@ -30,6 +30,7 @@ from tests.fakes.app import SDP, Stage, connect, serving, until
 from tests.fakes.llm import FakeLlm, talking
 from tests.fakes.real import FakeReal
 from tests.fakes.viewer import PATIENCE_S, Viewer
+from transport.recordings import Recordings
 from webrtc import PeerSession
 
 
@@ -296,7 +297,7 @@ async def on_webrtc() -> AsyncIterator[tuple[TestClient[web.Request, web.Applica
         build, max_session=2, conversation=lambda _: Conversation(), connect_timeout_s=PATIENCE_S, idle_timeout_s=0
     )
     with ThreadPoolExecutor(1) as decoders:
-        services = Services(Settings(), sessions, Metrics(), decoders, list, list, Path("unused"))
+        services = Services(Settings(), sessions, Metrics(), decoders, list, list, Recordings(Path("unused")))
         async with TestClient(TestServer(make_app(services, Path("unused")))) as client:
             yield client, services
 

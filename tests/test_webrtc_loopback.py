@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -24,6 +25,7 @@ from errors import Conflict, Unavailable, Unprocessable
 from media import SILENCE, Event, MediaUnit, SpeechFrame, silent_frame
 from tests.fakes.real import FakeReal
 from tests.fakes.viewer import PATIENCE_S, Viewer, lose
+from transport.encoder import H264Encoder
 from webrtc import PeerSession, RtcOptions
 
 pytestmark = pytest.mark.webrtc
@@ -54,8 +56,7 @@ class Pair:
     async def is_closed(self) -> None:
         await asyncio.wait_for(self.closed.wait(), PATIENCE_S)
         assert self.session.state == "closed"
-        self.session.clock._thread.join(1)  # it has said its last word and is about to end
-        assert not self.session.clock._thread.is_alive()
+        assert not any(thread.is_alive() for thread in self.session._pacer._threads)
 
     async def aclose(self) -> None:
         await self.viewer.close()
@@ -195,16 +196,31 @@ async def test_picture_loss_brings_one_key_frame(pair: Pair) -> None:
 
 async def test_estimate_moves_the_rate_without_a_key_frame() -> None:
     pair = Pair(size=(256, 256))
+    encoder = H264Encoder(256, 256, 2_000_000)
+    pair.session.clock._open_video = lambda width, height: encoder
     await pair.connect()
     sender = next(t.sender for t in pair.session._pc.getTransceivers() if t.kind == "video")
     fci = pack_remb_fci(170_000, [sender._ssrc])
     await sender._handle_rtcp_packet(RtcpPsfbPacket(fmt=RTCP_PSFB_APP, ssrc=1, media_ssrc=0, fci=fci))
     for _ in range(5):
         await pair.viewer.picture()
-    assert pair.session.clock._video.target_bps == 153_000  # type: ignore[attr-defined]
+    assert encoder.target_bps == 153_000
     assert pair.session.stats()["allowed_kbps"] == 170
     assert pair.session.stats()["keyframes"] == 1
     await pair.aclose()
+
+
+async def test_a_session_holds_no_bandwidth_estimator_and_leaves_no_packets() -> None:
+    pair = Pair(size=(64, 64))
+    await pair.connect()
+    await pair.viewer.picture()
+    transceivers: list[Any] = pair.session._pc.getTransceivers()
+    estimators = [t.receiver._RTCRtpReceiver__remote_bitrate_estimator for t in transceivers]
+    histories = [t.sender._RTCRtpSender__rtp_history for t in transceivers]
+    assert estimators == [None, None]
+    assert all(histories), "packets are kept while they may be asked for again"
+    await pair.aclose()
+    assert not any(histories)
 
 
 async def test_recording_holds_what_was_sent(pair: Pair, tmp_path: Path) -> None:
@@ -275,10 +291,10 @@ async def test_failing_session_closes_its_connection(pair: Pair, caplog: pytest.
 
 
 async def test_no_thread_left_closes_the_connection(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start() -> None:
+    def add(clock: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(pair.session.clock, "start", start)
+    monkeypatch.setattr(pair.session._pacer, "add", add)
     await pair.viewer.watch(pair.session)
     await asyncio.wait_for(pair.closed.wait(), PATIENCE_S)
     assert pair.session.state == "closed"

@@ -1,9 +1,9 @@
 """`PlayoutClock`: the one clock of a session. Every 20 ms it sends sound, every second time a picture with it.
 
-It runs in a thread of its own, away from the event loop, takes `MediaUnit`s from the session, encodes them and hands
-the packets on. Time stamps are the clock's, so both tracks share one time line: tick k is heard k * 20 ms after the
-start. A clock that is late by more than `LATE_MAX_S` skips ticks: time stamps jump, speech is sent a little later, and
-nothing piles up.
+It runs in the threads of a `Pacer`, away from the event loop, takes `MediaUnit`s from the session, encodes them and
+hands the packets on. Time stamps are the clock's, so both tracks share one time line: tick k is heard k * 20 ms after
+the start. A clock that is late by more than `LATE_MAX_S` skips ticks: time stamps jump, speech is sent a little later,
+and nothing piles up.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -66,7 +65,7 @@ class Batch:
 
 
 class Sink(Protocol):
-    """Where packets go. Called from the clock's thread; must return at once."""
+    """Where packets go. Called from a pacer's thread; must return at once."""
 
     def deliver(self, batch: Batch) -> None:
         """Send this."""
@@ -104,7 +103,7 @@ class ClockStats:
 
 
 class PlayoutClock:
-    """One thread per session; `start` and `stop` from any thread, once each."""
+    """One per session, driven by `step`; the other methods may be called from any thread."""
 
     def __init__(
         self,
@@ -120,13 +119,13 @@ class PlayoutClock:
         """Make a clock that is not running yet.
 
         Args:
-            open_video: opens an encoder for a width and height, in the clock's thread.
-            on_ended: called last in the clock's thread with the error that ended it, None after `stop`.
+            open_video: opens an encoder for a width and height, in the first `step`.
+            on_ended: called in the last `step` with the error that ended it, None after `stop`.
         """
         self.stats = ClockStats()
         self.on_sound: Callable[[Pcm, float], None] | None = None
         """Is given the 20 ms of every tick that has sound in it and the monotonic time at which it is sent, in the
-        clock's thread, as it is before compression. It must return at once and not write into it; one that raises is
+        pacer's thread, as it is before compression. It must return at once and not write into it; one that raises is
         called no more."""
         self._source = source
         self._sink = sink
@@ -134,9 +133,11 @@ class PlayoutClock:
         self._open_audio = open_audio
         self._time = time_source or SystemTime()
         self._on_ended = on_ended
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self.run, name=name, daemon=True)
-        self._video: VideoEncoder
+        self._name = name
+        self._stopping = False
+        self._next_tick = 0
+        self._encoders: tuple[AudioEncoder, VideoEncoder] | None = None
+        """While it runs; opened, used and freed in the pacer's threads."""
         self._splice = Splice()
         self._unit: MediaUnit | None = None
         self._picture: I420 | None = None
@@ -151,13 +152,9 @@ class PlayoutClock:
 
     # ---- from any thread
 
-    def start(self) -> None:
-        """Start ticking."""
-        self._thread.start()
-
     def stop(self) -> None:
         """End within one tick; `on_ended` tells when."""
-        self._stop.set()
+        self._stopping = True
 
     def request_keyframe(self) -> None:
         """Make one of the next pictures a key frame."""
@@ -187,35 +184,42 @@ class PlayoutClock:
         now = self._time.monotonic()
         return [size for at, size in list(self._recent) if now - at < RECENT_S]
 
-    # ---- the thread
+    # ---- the pacer's threads
 
-    def run(self) -> None:
-        """Tick until `stop`; the body of the thread."""
-        error: BaseException | None = None
+    def step(self) -> float | None:
+        """Play what is due; the monotonic time of the next call, None after the end."""
         try:
-            audio = self._open_audio()
-            self._video = self._open_video(self._source.width, self._source.height)
-            start = self._time.monotonic()
-            self._start_wall = self._time.wall()
-            self.start_monotonic = start
-            tick = 0
-            while True:
-                self._time.wait(self._stop, start + tick * TICK_S)
-                if self._stop.is_set():
-                    break
-                tick = self._catch_up(tick, start)
-                self._tick(tick, start + tick * TICK_S, audio)
-                tick += 1
+            if not self._stopping:
+                return self._play(*self._encoders) if self._encoders is not None else self._begin()
         except Exception as exc:
-            log.exception("playout clock %s ended", self._thread.name)
-            error = exc
-        finally:
-            if self._on_ended is not None:
-                self._on_ended(error)
+            log.exception("playout clock %s ended", self._name)
+            self._end(exc)
+        else:
+            self._end(None)
+        return None
 
-    def _catch_up(self, tick: int, start: float) -> int:
+    def _begin(self) -> float:
+        """Open the encoders; the first tick is due now."""
+        self._encoders = self._open_audio(), self._open_video(self._source.width, self._source.height)
+        self._start_wall = self._time.wall()
+        self.start_monotonic = self._time.monotonic()
+        return self.start_monotonic
+
+    def _play(self, audio: AudioEncoder, video: VideoEncoder) -> float:
+        """One tick; when the next one is due."""
+        start, tick = self.start_monotonic or 0.0, self._catch_up(self._next_tick)
+        self._tick(tick, start + tick * TICK_S, audio, video)
+        self._next_tick = tick + 1
+        return start + self._next_tick * TICK_S
+
+    def _end(self, error: BaseException | None) -> None:
+        self._encoders = None
+        if self._on_ended is not None:
+            self._on_ended(error)
+
+    def _catch_up(self, tick: int) -> int:
         """The tick to play now: `tick`, or a later one of the same half of a unit when the clock is too late for it."""
-        late = self._time.monotonic() - (start + tick * TICK_S)
+        late = self.media_time(self._time.monotonic()) - tick * TICK_S
         self.stats.late_max_s = max(self.stats.late_max_s, late)
         if late <= LATE_MAX_S:
             return tick
@@ -223,7 +227,7 @@ class PlayoutClock:
         self.stats.skipped_ticks += units * SPEECH_FRAMES_PER_UNIT
         return tick + units * SPEECH_FRAMES_PER_UNIT
 
-    def _tick(self, tick: int, at: float, audio: AudioEncoder) -> None:
+    def _tick(self, tick: int, at: float, audio: AudioEncoder, video: VideoEncoder) -> None:
         half = tick % SPEECH_FRAMES_PER_UNIT
         if half == 0:
             self._unit = self._source.take()
@@ -231,10 +235,10 @@ class PlayoutClock:
         if pcm is not SILENCE:
             self._tell(pcm, at)
         packet = audio.encode(pcm, tick)
-        video = self._encode_picture(tick // SPEECH_FRAMES_PER_UNIT) if half == 0 else None
+        picture = self._encode_picture(tick // SPEECH_FRAMES_PER_UNIT, video) if half == 0 else None
         self.stats.ticks += 1
         self.stats.audio_bytes += packet.size if packet is not None else 0
-        self._sink.deliver(Batch(tick, packet, video))
+        self._sink.deliver(Batch(tick, packet, picture))
         if frame is not None:
             self._source.played(frame, at)
 
@@ -245,7 +249,7 @@ class PlayoutClock:
         try:
             on_sound(pcm, at)
         except Exception:
-            log.exception("playout clock %s: the listener to its sound failed and is dropped", self._thread.name)
+            log.exception("playout clock %s: the listener to its sound failed and is dropped", self._name)
             self.on_sound = None
 
     def _speech(self, half: int) -> tuple[Pcm, SpeechFrame | None]:
@@ -264,7 +268,7 @@ class PlayoutClock:
             return self._splice.switch(frame.pcm), frame
         return self._splice.join(frame.pcm), frame
 
-    def _encode_picture(self, index: int) -> EncodedPicture | None:
+    def _encode_picture(self, index: int, encoder: VideoEncoder) -> EncodedPicture | None:
         if self._unit is not None:
             self._picture = self._unit.picture
         else:
@@ -274,7 +278,7 @@ class PlayoutClock:
         if self._sink.video_backlog() >= VIDEO_BACKLOG_MAX:
             self.stats.dropped_pictures += 1
             return None
-        encoder = self._told_encoder()
+        self._tell_encoder(encoder)
         begun = time.perf_counter()
         encoded = encoder.encode(self._picture, index)
         self.stats.encode_s += time.perf_counter() - begun
@@ -285,13 +289,11 @@ class PlayoutClock:
             self._recent.append((self._time.monotonic(), encoded.packet.size))
         return encoded
 
-    def _told_encoder(self) -> VideoEncoder:
-        """The encoder, told what was asked of it since the last picture."""
-        encoder = self._video
+    def _tell_encoder(self, encoder: VideoEncoder) -> None:
+        """What was asked of it since the last picture."""
         if self._keyframe_wanted:
             self._keyframe_wanted = False
             encoder.request_keyframe()
         bitrate_bps, self._bitrate_bps = self._bitrate_bps, None
         if bitrate_bps is not None:
             encoder.set_bitrate(bitrate_bps)
-        return encoder

@@ -1,7 +1,7 @@
 """`H264Encoder`, `Vp8Encoder`, `OpusEncoder`: one picture or 20 ms of sound in, at most one packet out, no delay.
 
-They run in the playout clock's thread. `request_keyframe` and `set_bitrate` may be called from any thread: they only
-leave a note that the next `encode` reads.
+They run in the pacer's threads, in one at a time. `request_keyframe` and `set_bitrate` may be called from any thread:
+they only leave a note that the next `encode` reads.
 """
 
 from __future__ import annotations
@@ -157,8 +157,8 @@ class H264Encoder(_Video):
 class Vp8Encoder(_Video):
     """libvpx at its fastest real-time setting, denoiser off: the same picture and cost as x264 superfast.
 
-    FFmpeg's libvpx wrapper cannot change the rate of an open encoder. A new one, which costs a key frame, is made only
-    for a change worth it and at most every `REOPEN_INTERVAL_S`.
+    FFmpeg's libvpx wrapper (8.1) cannot change the rate of an open encoder. A new one, which costs a key frame, is made
+    only for a change worth it and at most every `REOPEN_INTERVAL_S`.
     """
 
     codec_name: ClassVar[str] = "vp8"

@@ -1,4 +1,4 @@
-"""`PacketFeed`: carries packets from the clock's thread to aiortc's tracks on the event loop, in small queues."""
+"""`PacketFeed`: carries packets from the pacer's threads to aiortc's tracks on the event loop, in small queues."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ class PacketFeed:
         self.audio = PacketTrack("audio", AUDIO_QUEUE_PACKETS)
         self.video = PacketTrack("video", 2 * VIDEO_BACKLOG_MAX)
         self.tap = tap
-        """Sees every batch in the clock's thread before it is sent (the recorder)."""
+        """Sees every batch in a pacer's thread before it is sent (the recorder)."""
         self._loop = loop
         self._pictures = 0
 
     def deliver(self, batch: Batch) -> None:
-        """Queue a batch for sending; from the clock's thread."""
+        """Queue a batch for sending; from a pacer's thread."""
         tap = self.tap
         if tap is not None:
             tap(batch)

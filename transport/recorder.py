@@ -82,7 +82,7 @@ class Recorder:
         request_keyframe()
 
     def put(self, batch: Batch) -> None:
-        """Queue a batch, from the clock's thread; never blocks.
+        """Queue a batch, from a pacer's thread; never blocks.
 
         After a batch had to be dropped nothing is taken until the next key frame: pictures that refer to a lost one
         would be garbage.

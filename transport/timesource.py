@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Protocol
 
@@ -18,10 +17,6 @@ class TimeSource(Protocol):
         """Seconds since 1970."""
         ...
 
-    def wait(self, stop: threading.Event, until: float) -> None:
-        """Return at monotonic time `until`, or at once when `stop` is set."""
-        ...
-
 
 class SystemTime:
     """Real time."""
@@ -33,9 +28,3 @@ class SystemTime:
     def wall(self) -> float:
         """Seconds since 1970."""
         return time.time()
-
-    def wait(self, stop: threading.Event, until: float) -> None:
-        """Sleep until `until` or until `stop` is set."""
-        delay = until - time.monotonic()
-        if delay > 0:
-            stop.wait(delay)

@@ -46,7 +46,6 @@ PATIENCE_S = 10.0
 JOINT_DBFS = -40.0
 JOINT_MS = 20
 """Silence left on each side of a cut between two words."""
-NICE = 5
 LICENCE = "Apache-2.0"
 MODELS = Path(__file__).resolve().parent.parent / "models" / "kokoro"
 NETWORKS = ("model_quantized.onnx", "kokoro-v1.0.int8.onnx")
@@ -70,7 +69,7 @@ class KokoroEngine:
 
     def __init__(self, models: Path = MODELS) -> None:
         self._models = models
-        self._worker = Worker("kokoro", NICE)
+        self._worker = Worker("kokoro")
         self._network: KokoroNetwork | None = None
         self._speller: Speller | None = None
         self._vocabulary: dict[str, int] = {}

@@ -23,6 +23,7 @@ import numpy as np
 
 from errors import VisageError
 from house.upkeep import limit_arenas, settle_heap
+from priority import give_way
 from tts import messages
 from tts.base import Sound, SpeechEngine
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from asr.base import RecognitionEngine
 
 LOG_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
+NICE = 5
+"""Speech is made a clause ahead and heard after it was said, both in bursts; pictures and packets are due now."""
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +148,7 @@ def main(argv: list[str]) -> None:
         signal.signal(number, signal.SIG_IGN)
     logging.basicConfig(level=int(argv[1]), format=LOG_FORMAT)
     limit_arenas()
+    give_way(NICE)
     asyncio.run(_serve(int(argv[0])))
 
 

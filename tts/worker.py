@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from priority import give_way
 
 T = TypeVar("T")
 
@@ -23,7 +22,7 @@ class Worker:
 
     def __init__(self, name: str, nice: int = 0) -> None:
         self._nice = nice
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name, initializer=self._be_nice)
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name, initializer=self._give_way)
 
     async def run(self, job: Callable[[], T]) -> T:
         """The job's result. Cancelled before it began, it never runs; later, it ends by itself and is dropped."""
@@ -33,7 +32,6 @@ class Worker:
         """Drop jobs that wait and wait for the one that runs, off the loop."""
         await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
 
-    def _be_nice(self) -> None:
-        if self._nice and hasattr(os, "setpriority"):
-            with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), self._nice)
+    def _give_way(self) -> None:
+        if self._nice:
+            give_way(self._nice)

@@ -28,6 +28,7 @@ from server.endpoint import AvatarCard, Services
 from server.metrics import Metrics
 from sessions.manager import SessionManager
 from sessions.session import Built, Wish
+from transport.recordings import Recordings
 from tts.base import Voice
 
 SDP = (
@@ -193,7 +194,7 @@ class Stage:
     def close(self) -> None:
         """End the decoder threads and remove the recordings."""
         self.services.decoders.shutdown(wait=True)
-        shutil.rmtree(self.services.record_dir)
+        shutil.rmtree(self.services.recordings.directory)
 
 
 def make_stage(
@@ -225,7 +226,7 @@ def make_stage(
         decoders=ThreadPoolExecutor(2, thread_name_prefix="audio-decode"),
         avatars=lambda: AVATARS,
         voices=lambda: VOICES,
-        record_dir=Path(tempfile.mkdtemp(prefix="visage-test-")),
+        recordings=Recordings(Path(tempfile.mkdtemp(prefix="visage-test-"))),
         language_model=language_model,
         figures=lambda: {"lip_pictures_total": 5, "lip_latency_seconds": 0.01},
     )

@@ -22,6 +22,7 @@ import { recall, remember } from "./preferences";
 export function App({ api, link }: { api: Api; link: Link }) {
   const look = useLook();
   const { words, language } = look;
+  useEffect(() => api.setLanguage(language), [api, language]);
   const presenter = usePresenter(api, link, words);
   const { phase, met } = presenter.link;
   const { setProblem } = presenter;

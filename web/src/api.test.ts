@@ -83,6 +83,13 @@ describe("Api", () => {
     expect(new Headers(send.mock.calls[1]?.[1].headers).get("Authorization")).toBe("Bearer secret");
   });
 
+  it("asks for refusals in the page's language", async () => {
+    const { api, send } = answering({ code: 0 });
+    api.setLanguage("zh");
+    await api.interrupt("1");
+    expect(new Headers(send.mock.calls[0]?.[1].headers).get("Accept-Language")).toBe("zh");
+  });
+
   it("leaves out rows it cannot use, and fills what may be missing", async () => {
     const { api } = answering({ code: 0, data: { avatars: [{ id: "mira", names: { zh: "米拉" } }, { name: "no id" }, 7] } });
     expect(await api.avatars()).toEqual([{ id: "mira", name: "mira", names: { zh: "米拉" }, licence: "" }]);

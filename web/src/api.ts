@@ -125,12 +125,18 @@ type Fetch = (path: string, init: RequestInit) => Promise<Response>;
 /** One server. Paths are relative to the page, so that it also works behind a path prefix. */
 export class Api {
   private key = "";
+  private language = "";
 
   constructor(private readonly send: Fetch = (path, init) => fetch(path, init)) {}
 
   /** Sends `Authorization: Bearer key` from now on; an empty key sends nothing. */
   setKey(key: string): void {
     this.key = key;
+  }
+
+  /** Asks for refusals in that language from now on; empty leaves it to the browser. */
+  setLanguage(language: string): void {
+    this.language = language;
   }
 
   async offer(offer: RTCSessionDescriptionInit, options: OfferOptions, signal?: AbortSignal): Promise<Answer> {
@@ -253,7 +259,10 @@ export class Api {
   }
 
   private headers(): Record<string, string> {
-    return this.key === "" ? {} : { Authorization: `Bearer ${this.key}` };
+    return {
+      ...(this.key === "" ? {} : { Authorization: `Bearer ${this.key}` }),
+      ...(this.language === "" ? {} : { "Accept-Language": this.language }),
+    };
   }
 
   private get(path: string): Promise<unknown> {

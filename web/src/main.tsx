@@ -3,6 +3,7 @@ import { createRoot } from "react-dom/client";
 
 import { Api } from "./api";
 import { App } from "./App";
+import { firstLanguage } from "./hooks/use-look";
 import { Link } from "./link";
 import { recall, remember } from "./preferences";
 import "./styles/base.css";
@@ -14,6 +15,7 @@ import "./styles/workshop.css";
 
 const api = new Api();
 api.setKey(recall("key") ?? "");
+api.setLanguage(firstLanguage());
 const link = new Link({ api, avatar: recall("avatar"), onUnknownAvatar: () => remember("avatar", undefined) });
 link.connect();
 addEventListener("pagehide", () => link.close());

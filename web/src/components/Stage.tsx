@@ -23,7 +23,8 @@ export function Stage({ stage, player, link, poster, words, children }: Props) {
   const picture = useRef<HTMLImageElement>(null);
   const [loaded, setLoaded] = useState<string>();
   const posterShown = poster !== undefined && loaded === poster;
-  const visible = link.met && player.shown;
+  // A lost stream turns black: the poster takes its place.
+  const visible = link.phase === "live" && player.shown;
   return (
     <section
       className="stage"
@@ -31,7 +32,7 @@ export function Stage({ stage, player, link, poster, words, children }: Props) {
       aria-label={words.stage}
       data-wide={wide}
       data-visible={visible}
-      data-still={visible && link.phase !== "live"}
+      data-still={link.met && link.phase !== "live"}
       style={{ "--ratio": ratio }}
     >
       {poster !== undefined && (

@@ -23,7 +23,7 @@ function onSystemTheme(change: () => void): () => void {
   return () => query.removeEventListener("change", change);
 }
 
-function firstLanguage(): Language {
+export function firstLanguage(): Language {
   const chosen = recall("language");
   return chosen === "en" || chosen === "zh" ? chosen : preferredLanguage(navigator.languages);
 }
