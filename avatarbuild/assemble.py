@@ -38,9 +38,8 @@ IDLE, TRACK, POSTER, PREVIEW, COORDS = "idle.mp4", "track.npz", "poster.jpg", "p
 SECONDS_MIN = 1.0
 """A shorter loop is seen to repeat."""
 STILL_SECONDS = 8.0
-"""Of the loop that is made of a photo; it is played there and back, and every frame of it is held in memory."""
+"""Of the loop that is made of a photo; it is played there and back."""
 POSTER_QUALITY = 90
-MEMORY_NOTE_BYTES = 1 << 30
 CHANNELS = (
     *("jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthSmile", "mouthFrown", "mouthStretch"),
     *("mouthRollUpper", "mouthRollLower", "mouthShrugUpper", "mouthShrugLower", "mouthLowerDown", "mouthUpperUp"),
@@ -222,9 +221,6 @@ class Assembler:
         notes = list(source.notes)
         for gap in track.gaps if track is not None else ():
             notes.append(f"no face in {seconds(*gap)}; its place there is interpolated")
-        held = source.width * source.height * 3 // 2 * count
-        if held >= MEMORY_NOTE_BYTES:
-            notes.append(f"the idle loop takes {held / (1 << 30):.1f} GiB of memory while the avatar is shown")
         for note in notes:
             self._progress(Progress("track", count, count, note))
 

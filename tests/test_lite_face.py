@@ -28,6 +28,7 @@ from engines.lite.paste import Paster
 from errors import EngineError
 from litereal import LiteEngine
 from media import I420, SAMPLE_RATE_HZ
+from reels import WholeReel
 
 MIRA = Path(__file__).parent.parent / "data" / "avatars" / "mira"
 JAW_OPEN = 0
@@ -81,7 +82,7 @@ def make(directory: Path, pictures: list[Rgb], followed: Track) -> Avatar:
             "files": {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in files.values()},
         }
     )
-    return Avatar(info, directory, [i420(p) for p in pictures], pose, affine, mask)
+    return Avatar(info, directory, WholeReel(i420(p) for p in pictures), pose, affine, mask)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,7 +278,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, clip: Driven, damage: str) -> N
         kept["version" if damage == "other" else "closing"] = np.zeros(() if damage == "other" else 3, np.float32)
         np.savez(path, **kept)
     avatar = clip.avatar
-    broken = Avatar(avatar.info, tmp_path, [avatar.frame(0).copy()] * 5, *_coordinates(avatar))
+    broken = Avatar(avatar.info, tmp_path, WholeReel([avatar.frame(0).copy()] * 5), *_coordinates(avatar))
     with pytest.raises(EngineError, match=r"face\.npz"):
         FaceMouth(broken)
 

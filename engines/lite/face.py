@@ -110,7 +110,7 @@ class FaceMouth:
         given = np.append(weights, self._closing[stored]).astype(np.float32) * np.float32(blend)
         fields: FloatArray = np.asarray(given @ self._field, np.float32).reshape(self._field_shape)
         upper, lower, ends = self._edges(fields, stored, blend)
-        self._move(fields, stored, (upper, lower), self._avatar.affine(index), luma, chroma)
+        self._move(fields, index, (upper, lower), luma, chroma)
         middle = np.asarray((upper + lower) / 2, np.float32)
         self._seam(blend * float(self._closing[stored]), middle, ends, luma)
         self._open(weights * np.float32(blend), stored, upper, lower, luma, chroma)
@@ -146,9 +146,8 @@ class FaceMouth:
     def _move(
         self,
         fields: FloatArray,
-        stored: int,
+        index: int,
         edges: tuple[FloatArray, FloatArray],
-        affine: FloatArray,
         luma: ByteArray,
         chroma: ByteArray,
     ) -> None:
@@ -157,7 +156,8 @@ class FaceMouth:
         first = int(np.clip(middle.min() - 2, 0, self.height)) & ~1
         last = min(int(np.clip(middle.max() + 3, 0, self.height) + 1) & ~1, self.height)
         rows = np.arange(self.height, dtype=np.float32)[:, None]
-        shift = self._shift[stored] / self._step
+        affine = self._avatar.affine(index)
+        shift = self._shift[self._avatar.stored(index)] / self._step
         above, below = (self._sources(field, shift, affine) for field in fields)
         # Nothing of one lip may be seen beyond its own edge: past it the edge itself is looked at.
         down = affine[:, 1]
@@ -165,7 +165,7 @@ class FaceMouth:
         below[first:last] += np.maximum(edges[1] - rows[first:last] - SEAM_PX, 0)[..., None] * down
         share = np.clip((rows[first:last] - middle) / (2 * SEAM_PX) + 0.5, 0, 1).astype(np.float32)
         height, width = self._avatar.height, self._avatar.width
-        picture = self._avatar.frame(stored)
+        picture = self._avatar.frame(index)
         _join(picture[:height], above[:last], below[first:], share, luma, cv2.INTER_CUBIC)
         planes = picture[height:].reshape(2, height // 2, width // 2)
         above, below = _half(above[:last]), _half(below[first:])
