@@ -17,7 +17,8 @@ import soxr
 
 from errors import Unprocessable
 from media import I420, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, MediaUnit, Pcm, SpeechFrame, silent_frame
-from reels import AHEAD, Reel, ReelStore
+from reels import AHEAD, Reel
+from reelstore import ReelStore
 
 IDLE_AUDIOTYPE = 1  # replaces the idle motion for good; higher numbers play once
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")

@@ -28,7 +28,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from errors import BadRequest, NotFound, Unprocessable
 from idlevideo import IdleVideo
 from media import FPS, I420, ping_pong
-from reels import AHEAD, Reel, ReelStore, WholeReel
+from reels import AHEAD, LongReel, Reel, WholeReel
+from reelstore import ReelStore
 
 log = logging.getLogger(__name__)
 
@@ -169,19 +170,23 @@ class Avatar:
         return ping_pong(index, self.count)
 
     def frame(self, index: int) -> I420:
-        """The idle picture at `index` of the endless motion; shared, read-only. Of a long motion it may be waited for."""
+        """The idle picture at `index` of the endless motion; shared, read-only. A long one's may be waited for."""
         return self.reel.at(self.stored(index), self.stored(index + AHEAD))
 
     def frame_now(self, index: int) -> I420:
         """The same without ever waiting: of a long motion the nearest picture that is there."""
         return self.reel.now(self.stored(index), self.stored(index + AHEAD))
 
-    def live(self, now: float) -> int | None:
-        """Where in a long motion every session should be at `now` (monotonic s), so that all show the same pictures.
+    def place(self, now: float) -> int | None:
+        """Where in a long motion its sessions are at `now` (monotonic s), so that all show the same pictures.
 
         None for one that is held whole: each session has a place of its own in it.
         """
-        return int(now * FPS) if self.reel.is_long else None
+        return self.reel.place(now) if isinstance(self.reel, LongReel) else None
+
+    def live(self, now: float) -> int | None:
+        """The same, for a session that shows it; while there is none the motion stands still."""
+        return self.reel.show(now) if isinstance(self.reel, LongReel) else None
 
     def ready(self, index: int) -> None:
         """Wait until the pictures from `index` on can be shown; call it off the event loop."""

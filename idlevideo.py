@@ -113,8 +113,8 @@ class IdleVideo:
             pictures += [self._taken(frame) for frame in context.decode(None)]
         except (FFmpegError, OSError) as error:
             raise Unprocessable(f"{self.name}: piece {piece} cannot be decoded: {error}") from error
-        if len(pictures) != len(self._pieces[piece]):
-            raise Unprocessable(f"{self.name}: piece {piece} gives {len(pictures)} of {len(self._pieces[piece])} pictures")
+        if len(pictures) != (said := len(self._pieces[piece])):
+            raise Unprocessable(f"{self.name}: piece {piece} gives {len(pictures)} of {said} pictures")
         return pictures
 
     def _taken(self, frame: av.VideoFrame) -> I420:

@@ -207,7 +207,7 @@ def _latents(avatar: Avatar, places: Places, model: MuseModel) -> NDArray[np.flo
     """float16 [N,8,side/8,side/8] of all stored frames: read, or made once and kept beside the avatar."""
     path = avatar.directory / f"latents-{_kind(avatar, places, model)}.npy"
     try:
-        kept: NDArray[np.float16] = np.load(path, allow_pickle=False)
+        kept: NDArray[np.float16] = np.load(path, "c", allow_pickle=False)
         if kept.shape[0] == avatar.count:
             return kept
     except (OSError, ValueError):
@@ -223,15 +223,15 @@ def _latents(avatar: Avatar, places: Places, model: MuseModel) -> NDArray[np.flo
 
 def _face(avatar: Avatar, places: Places, stored: int, side: int) -> NDArray[np.uint8]:
     picture = cv2.cvtColor(avatar.frame(stored), cv2.COLOR_YUV2RGB_I420)
-    return crop_face(np.asarray(picture, np.uint8), places[stored].box, side)
+    return crop_face(np.asarray(picture, np.uint8), tuple(places.boxes[stored].tolist()), side)
 
 
 def _kind(avatar: Avatar, places: Places, model: MuseModel) -> str:
     """Changes when the encoder, the idle motion or the boxes do."""
-    boxes = np.array([places[i].box for i in range(avatar.count)], np.int32)
     ramp = np.linspace(0, 255, model.side * model.side * 3).astype(np.uint8).reshape(1, model.side, model.side, 3)
     probe = model.encode(ramp).tobytes()  # tells encoders apart by what they do
-    return hashlib.sha256(probe + avatar.info.files[avatar.info.idle].encode() + boxes.tobytes()).hexdigest()[:12]
+    parts = probe, avatar.info.files[avatar.info.idle].encode(), places.boxes.tobytes()
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:12]
 
 
 def _keep(path: Path, latents: NDArray[np.float16]) -> None:

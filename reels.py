@@ -1,44 +1,34 @@
 """Reels: the pictures of idle motions and actions. Short ones lie whole in memory, long ones pass through it.
 
 A long reel is decoded in pieces, on threads of its own, ahead of where it is shown. Whoever shows it says where he is
-and where he will be, so that nobody has to be registered; what was not looked at for longest makes room. All long reels
-of a process share one `ReelStore` with one budget.
+and where he will be, so that nobody has to be registered; `ReelStore` holds the pieces.
 """
 
 from __future__ import annotations
 
 import bisect
-import collections
-import dataclasses
 import itertools
-import logging
-import os
+import math
 import threading
-import time
-import weakref
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from typing import Protocol
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from errors import Unavailable
+from media import FPS
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from reelstore import ReelStore
 
 Picture = NDArray[np.uint8]
 
-AHEAD = 12
-"""Pictures by which a long reel is decoded ahead of its place: 480 ms, and as many as a piece usually has."""
-BUDGET_MIB = 1024
-WHOLE_SHARE = 2
-"""Reels held whole take at most one part in so many of the budget."""
+AHEAD = 8
+"""Pictures by which a long reel is decoded ahead of its place: 320 ms, several times what a piece of 1080p takes."""
 PIECES_SHOWN = 3
 """Of one place: what is shown, what is drawn ahead of that, and what comes next."""
 IN_USE_S = 1.0
-"""A piece looked at within this time is being shown; one asked for and not looked at since is not decoded any more."""
-THREADS_MAX = 8
+"""What was looked at within this time is being shown."""
 
 _numbers = itertools.count()
 
@@ -90,7 +80,6 @@ class Reel(Protocol):
     """
 
     count: int
-    is_long: bool
 
     def at(self, number: int, then: int) -> Picture:
         """The picture; waits while it is decoded.
@@ -108,8 +97,6 @@ class Reel(Protocol):
 class WholeReel:
     """A `Reel` in memory."""
 
-    is_long = False
-
     def __init__(self, pictures: Iterable[Picture]) -> None:
         self._pictures = tuple(pictures)
         for picture in self._pictures:
@@ -126,8 +113,6 @@ class WholeReel:
 class LongReel:
     """A `Reel` of which only what is shown and what comes next is in memory; made by `ReelStore.reel`."""
 
-    is_long = True
-
     def __init__(self, footage: Footage, store: ReelStore) -> None:
         self.footage = footage
         self.count = footage.count
@@ -141,6 +126,7 @@ class LongReel:
         """Shown where nothing else is there."""
         self.first.setflags(write=False)
         self._store = store
+        self._motion = _Motion()
 
     def at(self, number: int, then: int) -> Picture:
         """The picture; waits while it is decoded."""
@@ -149,6 +135,14 @@ class LongReel:
     def now(self, number: int, then: int) -> Picture:
         """The picture, or the nearest that is there; never waits."""
         return self._store.find(self, number, then)
+
+    def place(self, now: float) -> int:
+        """Where all who show it are at `now` (monotonic s): a place that grows by 25 a second while somebody does."""
+        return self._motion.place(now)
+
+    def show(self, now: float) -> int:
+        """The same, for one who shows it."""
+        return self._motion.show(now)
 
     def piece_of(self, number: int) -> int:
         """The piece that holds a picture."""
@@ -160,199 +154,26 @@ class LongReel:
         return (end - self.starts[piece]) * self.footage.picture_bytes
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class _Piece:
-    """A piece of a long reel that is in memory or on its way."""
+class _Motion:
+    """A place that moves while it is shown, and else stands where it was, with what is decoded there. Thread-safe."""
 
-    bytes: int
-    looked_at: float
-    awaited: bool = False
-    """Somebody waits for it, however long that takes."""
-    pictures: Future[list[Picture]] = dataclasses.field(default_factory=Future)
-
-
-class _Passed(Exception):
-    """A piece was not decoded because nobody looks at it any more."""
-
-
-class ReelStore:
-    """All reels of a process, within one budget. Thread-safe; `close` ends its threads.
-
-    Args:
-        budget_mib: memory for pictures. Reels are held whole as long as those take up to half of it.
-        clock: monotonic seconds.
-
-    Attributes:
-        late: how many pictures were shown in place of one that was not there yet.
-    """
-
-    def __init__(self, budget_mib: int = BUDGET_MIB, clock: Callable[[], float] = time.monotonic) -> None:
-        self.late = 0
-        self._budget = budget_mib << 20
-        self._clock = clock
-        self._whole_bytes = 0
-        self._piece_bytes = 0
-        self._pieces: collections.OrderedDict[tuple[int, int], _Piece] = collections.OrderedDict()
-        """By reel and piece; those looked at last are at the end."""
-        self._freed: collections.deque[tuple[int, int]] = collections.deque()
-        """Numbers of long reels (else -1) and bytes of whole ones that nobody holds any more: a collector may note
-        them in any thread, also in one that is in here."""
+    def __init__(self) -> None:
+        self._place = 0
+        """When it was shown last."""
+        self._shown_at = -math.inf
+        self._since = 0.0
+        """When it would have been at 0."""
         self._lock = threading.Lock()
-        threads = min(max(2, (os.cpu_count() or 1) // 2), THREADS_MAX)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="reel")
 
-    def close(self) -> None:
-        """End the threads; reels give only what is there."""
-        self._pool.shutdown(cancel_futures=True)
+    def place(self, now: float) -> int:
+        if now - self._shown_at > IN_USE_S:
+            return self._place
+        return int((now - self._since) * FPS + 1e-6)
 
-    def reel(self, footage: Footage) -> Reel:
-        """A reel of that footage, whole if it is short enough; blocks while that is decoded.
-
-        Raises:
-            Unprocessable: the footage is damaged.
-        """
-        size = footage.count * footage.picture_bytes
+    def show(self, now: float) -> int:
         with self._lock:
-            self._sweep()
-            fits = self._whole_bytes + size <= self._budget // WHOLE_SHARE
-            if fits:
-                self._whole_bytes += size
-        if not fits:
-            log.info("%s: %d MiB of pictures are decoded where they are shown", footage.name, size >> 20)
-            long = LongReel(footage, self)
-            weakref.finalize(long, self._freed.append, (long.number, 0)).atexit = False
-            return long
-        try:
-            whole = WholeReel(footage.whole())
-        except BaseException:
-            with self._lock:
-                self._whole_bytes -= size
-            raise
-        weakref.finalize(whole, self._freed.append, (-1, size)).atexit = False
-        return whole
-
-    def admit(self, reel: Reel) -> None:
-        """Refuse to show one more long reel where there is no room for its pieces.
-
-        Raises:
-            Unavailable: others that are being shown take all of it.
-        """
-        if not isinstance(reel, LongReel):
-            return
-        oldest = self._clock() - IN_USE_S
-        with self._lock:
-            self._sweep()
-            used = [(key, piece) for key, piece in self._pieces.items() if piece.looked_at >= oldest]
-            room = self._budget - self._whole_bytes - sum(piece.bytes for _, piece in used)
-        if reel.place_bytes > room and all(number != reel.number for (number, _), _ in used):
-            raise Unavailable(
-                f"{reel.footage.name} needs {reel.place_bytes >> 20} MiB for its pictures, {max(room, 0) >> 20} of"
-                f" {self._budget >> 20} MiB are left beside what other sessions show; --avatar_memory sets how many"
-            )
-
-    def figures(self) -> dict[str, float]:
-        """For `/metrics`."""
-        with self._lock:
-            self._sweep()
-            held = self._whole_bytes + self._piece_bytes
-        return {"reel_bytes": held, "reel_late_pictures_total": self.late}
-
-    # ---- of one long reel
-
-    def find(self, reel: LongReel, number: int, then: int) -> Picture:
-        """The picture, or the nearest that is there; asks for it and for `then`."""
-        piece = reel.piece_of(number)
-        with self._lock:
-            found = self._look(reel, piece)
-            self._look(reel, reel.piece_of(then))
-        pictures = _arrived(found)
-        if pictures is not None:
-            return pictures[number - reel.starts[piece]]
-        self.late += 1
-        return self._nearest(reel, piece)
-
-    def wait(self, reel: LongReel, number: int, then: int) -> Picture:
-        """The picture, waiting for it; asks for `then` as well."""
-        piece = reel.piece_of(number)
-        with self._lock:
-            found = self._look(reel, piece)
-            found.awaited = True
-            self._look(reel, reel.piece_of(then))
-        try:
-            return found.pictures.result()[number - reel.starts[piece]]
-        except CancelledError:
-            raise Unavailable(f"{reel.footage.name}: the reels are closed") from None
-
-    def _look(self, reel: LongReel, piece: int) -> _Piece:
-        """A piece, asked for if need be; the lock is held."""
-        key, now = (reel.number, piece), self._clock()
-        found = self._pieces.get(key)
-        if found is None:
-            found = self._pieces[key] = _Piece(reel.piece_bytes(piece), now)
-            self._piece_bytes += found.bytes
-            try:
-                found.pictures = self._pool.submit(self._load, reel, piece, found)
-            except RuntimeError:  # closed
-                found.pictures.cancel()
-            self._make_room()
-        else:
-            self._pieces.move_to_end(key)
-            found.looked_at = now
-        return found
-
-    def _load(self, reel: LongReel, piece: int, wanted: _Piece) -> list[Picture]:
-        """Decode a piece, on one of the pool's threads."""
-        with self._lock:
-            if not wanted.awaited and self._clock() - wanted.looked_at > IN_USE_S:
-                # A machine that is behind must not fall further behind for what nobody looks at any more.
-                self._drop((reel.number, piece), wanted)
-                raise _Passed
-        try:
-            pictures = reel.footage.load(piece)
-        except Exception as error:
-            log.error("%s: pictures %d on cannot be decoded: %s", reel.footage.name, reel.starts[piece], error)
-            raise
-        for picture in pictures:
-            picture.setflags(write=False)
-        return pictures
-
-    def _nearest(self, reel: LongReel, piece: int) -> Picture:
-        """The last picture before a missing piece, or the first after it, whichever piece is nearer."""
-        for away in range(1, len(reel.starts)):
-            for other in (piece - away, piece + away):
-                with self._lock:
-                    there = self._pieces.get((reel.number, other))
-                if there is not None and (pictures := _arrived(there)) is not None:
-                    return pictures[-1 if other < piece else 0]
-        return reel.first
-
-    # ---- room; the lock is held
-
-    def _make_room(self) -> None:
-        """Let go what was not looked at for longest and is not being decoded."""
-        self._sweep()
-        room = self._budget - self._whole_bytes
-        for key, piece in list(self._pieces.items()):
-            if self._piece_bytes <= room:
-                return
-            if piece.pictures.done():
-                self._drop(key, piece)
-
-    def _drop(self, key: tuple[int, int], piece: _Piece) -> None:
-        if self._pieces.get(key) is piece:
-            del self._pieces[key]
-            self._piece_bytes -= piece.bytes
-
-    def _sweep(self) -> None:
-        """Take off what reels took that nobody holds any more."""
-        while self._freed:
-            number, size = self._freed.popleft()
-            self._whole_bytes -= size
-            for key in [key for key in self._pieces if key[0] == number]:
-                self._drop(key, self._pieces[key])
-
-
-def _arrived(piece: _Piece) -> list[Picture] | None:
-    """Its pictures if they are there."""
-    done = piece.pictures.done() and not piece.pictures.cancelled() and piece.pictures.exception() is None
-    return piece.pictures.result() if done else None
+            place = self.place(now)
+            if now - self._shown_at > IN_USE_S:
+                self._since = now - place / FPS
+            self._place, self._shown_at = place, now
+            return place

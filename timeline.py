@@ -79,7 +79,7 @@ class Timeline:
         """While suspended: the speech that is to be said again."""
         self._filling = True
         self._playing = False
-        self._play_index = avatar.live(now) or 0
+        self._play_index = avatar.place(now) or 0
         self._play_at: float | None = None
         """When the unit at `_play_index` is due, in the clock's seconds; in the past while it is held."""
         self._draw_index = 0
@@ -213,6 +213,7 @@ class Timeline:
         """
         if self._play_at is None:
             self._play_at = now
+            self.rejoin(now)  # it may have taken long to connect
         if self._units and self._units[0][0].frame_index <= self._play_index:
             if self._may_start(start_units):
                 self._playing = True
@@ -241,7 +242,7 @@ class Timeline:
         return 2 if behind > BEHIND_MAX and self._play_index % CATCH_UP_EVERY == 0 else 1
 
     def rejoin(self, now: float) -> None:
-        """Go to where the others are, after something else was shown than the idle motion."""
+        """Go to where the others are; for when the idle motion was not shown just before."""
         if self.phase is Phase.IDLE and not self.pending:
             self._play_index = self.avatar.live(now) or self._play_index
 

@@ -19,9 +19,9 @@ from media import FPS
 IDLE_CRF = 12
 """What engines cut faces from: the coding noise stays under that of a camera."""
 PREVIEW_CRF = 26
-PIECE = 12
+PIECE = 10
 """Pictures from one that is coded for itself to the next: a long idle motion is decoded in such pieces, also backwards.
-Against one in 25 the file grows by a third."""
+What a session shows, what is drawn ahead of that and what comes next then never lie in more than three."""
 THREADS = 2
 SMPTE170M = 6
 """FFmpeg's AVCOL_SPC_SMPTE170M: BT.601's matrix."""

@@ -19,7 +19,7 @@ from engines.child import Child
 from engines.worker import CLOSE_PATIENCE_S
 from errors import EngineError, Unavailable
 from media import I420
-from reels import BUDGET_MIB
+from reelstore import BUDGET_MIB
 
 if TYPE_CHECKING:
     from avatar import Avatar

@@ -38,7 +38,7 @@ from engines.base import LipEngine, LipRequest, WarmEngine, lanes_of
 from engines.sharedmemory import Region
 from errors import VisageError
 from media import I420
-from reels import ReelStore
+from reelstore import ReelStore
 
 log = logging.getLogger("lips")
 

@@ -21,7 +21,7 @@ from house.base import rtc_options
 from house.lips import Lips, make_lips
 from house.voices import make_chain, make_pace, why_no_voice
 from media import FPS
-from reels import ReelStore
+from reelstore import ReelStore
 from server.endpoint import AvatarCard
 from sessions.session import Built, Wish
 from tts.base import Voice
@@ -222,8 +222,8 @@ class FaceHouse:
         actions = await self.actions(wish.custom_config, avatar)
         voice = BaseTTS(self.chain, wish.voice or None, self._pace, wish.ref_text)
         self.scheduler.admit()
-        if (live := avatar.live(time.monotonic())) is not None:
-            await asyncio.to_thread(avatar.ready, live)
+        if (place := avatar.place(time.monotonic())) is not None:
+            await asyncio.to_thread(avatar.ready, place)
         real = self._lips.real(sessionid, avatar, self.scheduler, voice, actions)
         try:
             peer = PeerSession(real, self._rtc, lambda _: on_closed())
@@ -258,4 +258,3 @@ def _remove(directory: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
     directory.rename(doomed)
     shutil.rmtree(doomed)
-

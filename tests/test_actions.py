@@ -13,7 +13,8 @@ import soundfile
 from actions import Action, load_actions
 from errors import Unprocessable
 from media import I420, SAMPLES_PER_UNIT
-from reels import ReelStore, WholeReel
+from reels import LongReel, WholeReel
+from reelstore import ReelStore
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_a_long_action_is_decoded_where_it_is_shown(wave: Path) -> None:
         for i in range(40):
             cv2.imwrite(str(wave / "wave" / f"{i:08d}.png"), np.full((20, 30, 3), 6 * i, np.uint8))
         action = load_actions([{"audiotype": 2, "imgpath": "wave"}], wave, 160, 120, store)[2]
-        assert action.reel.is_long and action.units == 40
+        assert isinstance(action.reel, LongReel) and action.units == 40
 
         def shown() -> I420:
             action.reel.at(action._position, action._position)  # as if 40 ms had gone by

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from errors import Unavailable, Unprocessable
-from media import ping_pong
-from reels import AHEAD, IN_USE_S, LongReel, Picture, ReelStore
+from media import UNIT_S, ping_pong
+from reels import AHEAD, IN_USE_S, LongReel, Picture, WholeReel
+from reelstore import ReelStore
 
 MIB = 1 << 20
 
@@ -91,17 +92,17 @@ def number(picture: Picture) -> int:
 
 def test_what_fits_into_half_of_the_budget_is_held_whole(store: ReelStore) -> None:
     short = store.reel(Numbered(count=16))
-    assert not short.is_long and store.figures()["reel_bytes"] == 4 * MIB
+    assert isinstance(short, WholeReel) and store.figures()["reel_bytes"] == 4 * MIB
     assert short.now(3, 15) is short.at(3, 15) and number(short.at(3, 15)) == 3
     with pytest.raises(ValueError, match="read-only"):
         short.at(0, 0)[...] = 1
-    assert store.reel(Numbered(count=16)).is_long, "together they would take more than half"
+    assert isinstance(store.reel(Numbered(count=16)), LongReel), "together they would take more than half"
 
 
 def test_a_whole_reel_that_nobody_holds_gives_its_room_back(store: ReelStore) -> None:
     for _ in range(3):
-        assert not store.reel(Numbered(count=20)).is_long
-    
+        assert isinstance(store.reel(Numbered(count=20)), WholeReel)
+
 
 def test_damaged_footage_takes_no_room(store: ReelStore) -> None:
     damaged = Numbered(count=16)
@@ -121,7 +122,9 @@ def test_pictures_are_decoded_once_ahead_of_their_place_in_both_directions(store
         assert number(reel.now(stored, then)) == stored
         settle(store, reel, reel.piece_of(then))
     there = footage.decoded[:16]
-    assert there[:5] == [0, 3, 1, 4, 2] and sorted(there) == list(range(16)), "the start is cold, then one after another"
+    assert there[:5] == [0, 2, 1, 3, 4] and sorted(there) == list(range(16)), (
+        "the start is cold, then one after another"
+    )
     assert len(footage.decoded) <= 16 + 14, "those around the turn are still there"
     assert store.late == 0
 
@@ -228,9 +231,7 @@ def test_closed_reels_wait_for_nobody() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    st.integers(1, 9), st.integers(65, 90), st.lists(st.tuples(st.integers(0, 400), st.booleans()), max_size=30)
-)
+@given(st.integers(1, 9), st.integers(65, 90), st.lists(st.tuples(st.integers(0, 400), st.booleans()), max_size=30))
 def test_any_way_through_any_pieces_gives_the_right_pictures(
     piece: int, count: int, looks: list[tuple[int, bool]]
 ) -> None:
@@ -244,3 +245,13 @@ def test_any_way_through_any_pieces_gives_the_right_pictures(
             assert shown == stored or store.late > late
     finally:
         store.close()
+
+
+def test_the_place_of_all_moves_while_somebody_shows_it(store: ReelStore) -> None:
+    reel = long(store, Numbered())
+    assert reel.place(50.0) == reel.place(90.0) == 0
+    shown = [reel.show(100.0 + k * UNIT_S) for k in range(75)]
+    assert shown == list(range(75))
+    assert reel.place(103.0) == reel.show(103.01) == 75, "a second session joins"
+    assert reel.place(999.0) == 75, "nobody shows it any more"
+    assert [reel.show(1000.0 + k * UNIT_S) for k in range(3)] == [75, 76, 77]

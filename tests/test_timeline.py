@@ -355,6 +355,8 @@ class LongAvatar(FakeAvatar):
     def live(self, now: float) -> int | None:
         return int(now * FPS + 1e-6)
 
+    place = live
+
 
 def long_stage(now: float) -> Stage:
     return Stage(Timeline(cast(Any, LongAvatar()), BaseASR(left=2, right=6), now), now=now)

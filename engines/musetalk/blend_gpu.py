@@ -46,9 +46,7 @@ class GpuBlender:
             budget_mib: MiB of device memory at most, but room for one batch of 1 is always taken.
         """
         self._avatar, self._places, self._side = avatar, places, side
-        regions = [places[k].region for k in range(len(places))]
-        self._height = max(2, *(y2 - y1 for _, y1, _, y2 in regions))
-        self._width = max(2, *(x2 - x1 for x1, _, x2, _ in regions))
+        self._height, self._width = (max(2, side) for side in places.largest)
         pixels = self._height * self._width
         self._bytes, self._numbers = pixels * 5 // 2, 3 * (self._height + self._width)
         room = (budget_mib << 20) // (self._bytes + 4 * self._numbers)

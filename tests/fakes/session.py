@@ -37,6 +37,8 @@ class FakeAvatar:
     def live(self, now: float) -> int | None:
         return None
 
+    place = live
+
 
 class FakeEngine:
     """Draws a picture whose pixel [0, 1] is the blend in percent.
