@@ -71,6 +71,7 @@ class FaceMouth:
         self._closed = np.ascontiguousarray(field[..., WEIGHTS])
         """[2,h,w,2]: of the field, what closes the mouth."""
         self._lips, self._shift, self._closing = (arrays[k] for k in ("lips", "shift", "closing"))
+        self._skull = arrays.get("skull", self._shift)  # an avatar of before: teeth go with the corners of the mouth
         anatomy = Anatomy(*(float(v) for v in arrays["mouth"]))
         self._soft = SOFT_PX + SOFT_UNITS * anatomy.unit
         self._inner = InnerMouth(anatomy, Light.of(arrays["tone"]), (self.width, self.height))
@@ -222,7 +223,7 @@ class FaceMouth:
         # How much of a column's window around each pixel lies between the edges: 0 everywhere when they touch.
         seen = np.minimum(rows - lips[0], soft) + np.minimum(lips[1] - rows, soft)
         seen = np.clip(seen / np.float32(2 * soft), 0, 1)
-        inside = inner.draw((left, top, right, bottom), weights, lips, self._shift[stored])
+        inside = inner.draw((left, top, right, bottom), weights, lips, self._skull[stored])
         view = luma[top:bottom, left:right]
         view[...] = view + (inside[..., 0] - view) * seen + np.float32(0.5)
         size = ((right - left) // 2, (bottom - top) // 2)
@@ -297,6 +298,8 @@ def _read(path: Path, count: int) -> dict[str, NDArray[Any]]:
             "mouth": (6,),
             "tone": (2, 3),
         }
+        if "skull" in arrays:
+            shapes["skull"] = (count, 2)
         found = {name: arrays[name].shape for name in shapes}
     except (KeyError, ValueError, TypeError) as error:
         raise EngineError("lite", f"{path} is no face: {error} is missing or damaged", retryable=False) from error
