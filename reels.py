@@ -11,15 +11,12 @@ import itertools
 import math
 import threading
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from media import FPS
-
-if TYPE_CHECKING:
-    from reelstore import ReelStore
 
 Picture = NDArray[np.uint8]
 
@@ -110,10 +107,22 @@ class WholeReel:
     now = at
 
 
+class Pieces(Protocol):
+    """Holds pieces of long reels: `reelstore.ReelStore`."""
+
+    def find(self, reel: LongReel, number: int, then: int) -> Picture:
+        """The picture, or the nearest that is there; asks for it and for `then`."""
+        ...
+
+    def wait(self, reel: LongReel, number: int, then: int) -> Picture:
+        """The picture, waiting for it; asks for `then` as well."""
+        ...
+
+
 class LongReel:
     """A `Reel` of which only what is shown and what comes next is in memory; made by `ReelStore.reel`."""
 
-    def __init__(self, footage: Footage, store: ReelStore) -> None:
+    def __init__(self, footage: Footage, pieces: Pieces) -> None:
         self.footage = footage
         self.count = footage.count
         self.number = next(_numbers)
@@ -125,16 +134,16 @@ class LongReel:
         self.first = footage.load(0)[0]
         """Shown where nothing else is there."""
         self.first.setflags(write=False)
-        self._store = store
+        self._pieces = pieces
         self._motion = _Motion()
 
     def at(self, number: int, then: int) -> Picture:
         """The picture; waits while it is decoded."""
-        return self._store.wait(self, number, then)
+        return self._pieces.wait(self, number, then)
 
     def now(self, number: int, then: int) -> Picture:
         """The picture, or the nearest that is there; never waits."""
-        return self._store.find(self, number, then)
+        return self._pieces.find(self, number, then)
 
     def place(self, now: float) -> int:
         """Where all who show it are at `now` (monotonic s): a place that grows by 25 a second while somebody does."""

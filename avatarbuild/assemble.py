@@ -161,6 +161,10 @@ class Assembler:
                 self._progress(Progress("decode", idle.count, max(source.expected, idle.count + 1)))
         count = idle.count
         self._progress(Progress("decode", count, count))
+        if count == 1:
+            raise Unprocessable(
+                f"{self._name} holds a single picture; save it as PNG or JPEG, which is taken as a photo"
+            )
         if count < SECONDS_MIN * FPS:
             lasts = f"{count / FPS:.2f} s ({count} frames)"
             raise Unprocessable(f"{self._name} lasts {lasts}; at least {SECONDS_MIN:g} s is needed")

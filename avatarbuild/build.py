@@ -8,7 +8,7 @@ from pathlib import Path
 from avatar import MAX_FRAMES, MAX_SIDE, AvatarInfo
 from avatarbuild import faceparser
 from avatarbuild.assemble import SECONDS_MIN, Assembler, BuildOptions, Placer, Progress, Report, in_workspace
-from avatarbuild.source import open_source
+from avatarbuild.opening import open_source
 from engines.musetalk.place import Parser, PlacesWriter
 from errors import BadRequest
 from media import FPS

@@ -11,7 +11,7 @@ from avatarbuild import faceparser
 from avatarbuild.build import _parser
 from avatarbuild.faceparser import FaceParser
 from errors import NotFound, Unprocessable
-from weights.manager import read_manifest
+from weights.manifest import read_manifest
 
 
 def write(models: Path, data: bytes) -> Path:

@@ -21,9 +21,7 @@ Limits, because one picture does not hold what another mouth shape would show:
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -31,14 +29,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar import Avatar
+from engines.lite.facefile import WEIGHTS, read_face
 from engines.lite.innermouth import Anatomy, InnerMouth, Light
-from errors import EngineError
 
 FloatArray = NDArray[np.float32]
 ByteArray = NDArray[np.uint8]
 
-VERSION = 1
-WEIGHTS = 16
 MAX_BATCH = 4
 ROUNDS = 6
 """Fixed-point steps that turn "where does this go" into "where does this come from"; each takes off more than half of
@@ -61,7 +57,7 @@ class FaceMouth:
     def __init__(self, avatar: Avatar) -> None:
         """Raises Unprocessable when the avatar has no face file, EngineError when that is not one."""
         path = avatar.engine_file("lite", "face")
-        arrays = _read(path, avatar.count)
+        arrays = read_face(path, avatar.count)
         self._avatar = avatar
         self.width, self.height = (int(n) for n in arrays["size"])
         self._step = int(arrays["step"])
@@ -277,32 +273,3 @@ def _curve(points: int) -> FloatArray:
         for offset, value in zip((-1, 0, 1, 2), basis, strict=True):
             matrix[row, min(max(k + offset, 0), points - 1)] += value / 2
     return matrix
-
-
-def _read(path: Path, count: int) -> dict[str, NDArray[Any]]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: np.asarray(archive[name]) for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise EngineError("lite", f"{path} cannot be read as a face: {error}", retryable=False) from error
-    if int(arrays.get("version", np.int32(0))) != VERSION:
-        raise EngineError("lite", f"{path} is no face of version {VERSION}", retryable=False)
-    try:
-        width, height = (int(n) for n in arrays["size"])
-        step = int(arrays["step"])
-        shapes = {
-            "field": (2, height // step + 2, width // step + 2, 2, WEIGHTS + 1),
-            "lips": (count, 2, 11, 2),
-            "shift": (count, 2),
-            "closing": (count,),
-            "mouth": (6,),
-            "tone": (2, 3),
-        }
-        if "skull" in arrays:
-            shapes["skull"] = (count, 2)
-        found = {name: arrays[name].shape for name in shapes}
-    except (KeyError, ValueError, TypeError) as error:
-        raise EngineError("lite", f"{path} is no face: {error} is missing or damaged", retryable=False) from error
-    if found != shapes or any(not np.isfinite(arrays[name]).all() for name in shapes):
-        raise EngineError("lite", f"{path} holds {found}, a face of {count} frames holds {shapes}", retryable=False)
-    return arrays
