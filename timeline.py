@@ -211,6 +211,7 @@ class Timeline:
             start_units: how many units must be ready before speech starts (what survives the engine's jitter).
             now: the clock's seconds.
         """
+        live = self.avatar.live(now)  # asked also while she speaks: whoever shows the motion keeps it going
         if self._play_at is None:
             self._play_at = now
             self.rejoin(now)  # it may have taken long to connect
@@ -231,13 +232,12 @@ class Timeline:
         self._playing = False
         self._shown_blend = 0.0
         unit = self.idle_unit(self._play_index)
-        self._play_index += self._step(now)
+        self._play_index += self._step(live)
         self._play_at = now + UNIT_S
         return unit
 
-    def _step(self, now: float) -> int:
+    def _step(self, live: int | None) -> int:
         """Idle pictures from this one to the next: 2 now and then for a session that has fallen behind the others."""
-        live = self.avatar.live(now)
         behind = 0 if live is None else live - self._play_index
         return 2 if behind > BEHIND_MAX and self._play_index % CATCH_UP_EVERY == 0 else 1
 

@@ -20,6 +20,7 @@ from engines.base import LipRequest
 from litereal import LiteASR, LiteEngine
 from media import FPS, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, UNIT_S, MediaUnit, Pcm, SpeechFrame
 from mouthfade import BLEND_IN, BLEND_OUT
+from reels import _Motion
 from tests.fakes.session import FakeAvatar, FakeEngine
 from tests.test_litereal import MIRA
 from timeline import BEHIND_MAX, CATCH_UP_EVERY, UNITS_AHEAD_MAX, Timeline
@@ -405,3 +406,21 @@ def test_after_something_else_a_session_is_where_the_others_are() -> None:
     own.timeline.rejoin(60.0)
     own.tick()
     assert own.places() == [0, 1], "a motion that is held whole goes on where it was"
+
+
+class WatchedAvatar(FakeAvatar):
+    """One whose motion goes on only while somebody shows it, as that of a long reel does."""
+
+    def __init__(self) -> None:
+        self.motion = _Motion()
+        self.place, self.live = self.motion.place, self.motion.show  # type: ignore[method-assign, assignment]
+
+
+def test_a_motion_goes_on_while_its_only_session_speaks() -> None:
+    avatar = WatchedAvatar()
+    stage = Stage(Timeline(cast(Any, avatar), BaseASR(left=2, right=6), 100.0), now=100.0)
+    stage.tick()
+    stage.play(frames((VOICE, 200)))
+    places = stage.places()
+    assert places == list(range(len(places))) and len(places) > 100
+    assert avatar.place(stage.now - UNIT_S) - places[-1] in (0, 1)  # type: ignore[operator]
