@@ -8,7 +8,8 @@ Limits, because one picture does not hold what another mouth shape would show:
 
 * Skin is moved, never shaded anew: no new folds at the corners, no light on stretched lips. Cries and wide yawns look
   stretched; speech at conversational loudness does not get there.
-* Teeth and tongue are drawn, the same for everyone, lit as the eyes' whites (or the teeth that show at rest) are.
+* Teeth and tongue are drawn, the same for everyone, as bright as the eyes' whites (or the teeth that show at rest) and
+  of the colour that the light gives the skin.
 * A mouth that is open at rest is closed by pulling the lips together: lips that a broad smile has thinned stay thin,
   most of the smile stays, and the dark corners of a laughing mouth go with the corners. A clip of someone who speaks
   all the time serves, but its jaw and cheeks keep moving beneath the new words; someone who listens is better.
