@@ -21,14 +21,15 @@ import zipfile
 from pathlib import Path
 from typing import Annotated, Literal
 
-import av
 import numpy as np
-from av.error import FFmpegError
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from errors import BadRequest, NotFound, Unprocessable
+from idlevideo import IdleVideo
 from media import FPS, I420, ping_pong
+from reels import AHEAD, LongReel, Reel, WholeReel
+from reelstore import ReelStore
 
 log = logging.getLogger(__name__)
 
@@ -93,31 +94,34 @@ class Avatar:
         info: The card.
         directory: Where it was loaded from.
         mask: float32 [H,W] 0..1, which pixels of the canonical lower-face patch replace the idle picture.
+        reel: The stored idle frames.
     """
 
     def __init__(
         self,
         info: AvatarInfo,
         directory: Path,
-        frames: list[I420],
+        reel: Reel,
         pose: NDArray[np.float32],
         affine: NDArray[np.float32],
         mask: NDArray[np.float32],
     ) -> None:
-        for frame in frames:
-            frame.setflags(write=False)
         for array in (pose, affine, mask):
             array.setflags(write=False)
         self.info = info
         self.directory = directory
         self.mask = mask
-        self._frames = frames
+        self.reel = reel
         self._pose = pose
         self._affine = affine
 
     @classmethod
-    def load(cls, directory: Path) -> Avatar:
+    def load(cls, directory: Path, store: ReelStore | None = None) -> Avatar:
         """Read, check and decode an avatar; blocks for about half a second, so call it off the event loop.
+
+        Args:
+            directory: where it is.
+            store: decides whether its idle frames are all held; without one they are.
 
         Raises:
             NotFound: there is no card, or a file that it names is missing.
@@ -127,8 +131,9 @@ class Avatar:
         for name, sha256 in info.files.items():
             _check_file(directory / name, sha256)
         pose, affine, mask = _read_coords(_listed(info, directory, info.coords), info.count)
-        frames = _decode(_listed(info, directory, info.idle), info)
-        return cls(info, directory, frames, pose, affine, mask)
+        video = IdleVideo(_listed(info, directory, info.idle), info.width, info.height, info.count)
+        reel = WholeReel(video.whole()) if store is None else store.reel(video)
+        return cls(info, directory, reel, pose, affine, mask)
 
     @property
     def id(self) -> str:
@@ -153,7 +158,7 @@ class Avatar:
     @property
     def count(self) -> int:
         """Stored idle frames; they are played there and back."""
-        return len(self._frames)
+        return self.reel.count
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -165,8 +170,28 @@ class Avatar:
         return ping_pong(index, self.count)
 
     def frame(self, index: int) -> I420:
-        """The idle picture at `index` of the endless motion; shared, read-only."""
-        return self._frames[self.stored(index)]
+        """The idle picture at `index` of the endless motion; shared, read-only. A long one's may be waited for."""
+        return self.reel.at(self.stored(index), self.stored(index + AHEAD))
+
+    def frame_now(self, index: int) -> I420:
+        """The same without ever waiting: of a long motion the nearest picture that is there."""
+        return self.reel.now(self.stored(index), self.stored(index + AHEAD))
+
+    def place(self, now: float) -> int | None:
+        """Where in a long motion its sessions are at `now` (monotonic s), so that all show the same pictures.
+
+        None for one that is held whole: each session has a place of its own in it.
+        """
+        return self.reel.place(now) if isinstance(self.reel, LongReel) else None
+
+    def live(self, now: float) -> int | None:
+        """The same, for a session that shows it; while there is none the motion stands still."""
+        return self.reel.show(now) if isinstance(self.reel, LongReel) else None
+
+    def ready(self, index: int) -> None:
+        """Wait until the pictures from `index` on can be shown; call it off the event loop."""
+        for ahead in range(AHEAD + 1):
+            self.frame(index + ahead)
 
     def pose(self, index: int) -> NDArray[np.float32]:
         """float32 [3]: head pitch, yaw and roll at `index`, degrees."""
@@ -272,24 +297,3 @@ def _read_coords(path: Path, count: int) -> tuple[NDArray[np.float32], NDArray[n
     if not (np.isfinite(pose).all() and np.isfinite(affine).all()):
         raise Unprocessable(f"{path}: pose or affine holds a value that is not finite")
     return pose, affine, mask
-
-
-def _decode(path: Path, info: AvatarInfo) -> list[I420]:
-    frames: list[I420] = []
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            for picture in container.decode(stream):
-                shape = (picture.width, picture.height, picture.format.name)
-                if shape != (info.width, info.height, "yuv420p"):
-                    raise Unprocessable(f"{path} is {shape}, {CARD} says {(info.width, info.height, 'yuv420p')}")
-                frames.append(np.ascontiguousarray(picture.to_ndarray(), np.uint8))
-                if len(frames) > info.count:
-                    break
-    except (FFmpegError, IndexError, OSError) as error:
-        raise Unprocessable(f"{path} cannot be decoded as video: {error}") from error
-    if len(frames) != info.count:
-        found = f"more than {info.count}" if len(frames) > info.count else str(len(frames))
-        raise Unprocessable(f"{path} holds {found} frames, {CARD} says {info.count}")
-    return frames

@@ -71,7 +71,7 @@ class BaseReal:
         self._clock = clock
         self._scheduler = scheduler
         self._lock = threading.Lock()
-        self._timeline = Timeline(avatar, asr)
+        self._timeline = Timeline(avatar, asr, clock())
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
         self._jobs: asyncio.Queue[_Job] = asyncio.Queue(JOBS_MAX)
@@ -286,6 +286,7 @@ class BaseReal:
                 if unit is not None:
                     return unit
                 self._action = None
+                self._timeline.rejoin(self._clock())
             unit = self._timeline.take(start_units(self._scheduler.latency_s), self._clock())
             wanted = self._advance()
             self._audible = self._timeline.pending

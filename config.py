@@ -97,6 +97,13 @@ class Settings(LibrarySettings):
         "Directory under data/avatars shown when /offer names none; empty: the first there is",
         "默认形象：data/avatars 下的目录名；留空取第一个",
     )
+    avatar_memory: int = setting(
+        1024,
+        "Memory for the pictures of avatars, MiB: short idle motions are held whole, long ones where they are shown",
+        "形象画面占用内存上限，MiB：短的待机动作整段保存，长的只保存正在显示的部分",
+        ge=128,
+        le=1_048_576,
+    )
     tts: Words = setting(
         ("hibari", "kokoro", "espeak"),
         f"Speech engines, comma separated; one that fails hands the sentence to the next: {', '.join(tts.ENGINES)}, "

@@ -5,26 +5,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from actions import Action
 from avatar import Avatar
 from basereal import BaseReal
 from engines.base import LipRequest
 from engines.musetalk.blend import Blender
-from engines.musetalk.place import Places, crop_face
+from engines.musetalk.latents import latents_of
+from engines.musetalk.place import Places
 from engines.scheduler import Scheduler
 from media import I420, SAMPLES_PER_FRAME
 from museasr import MIN_LEFT_FRAMES, MIN_RIGHT_FRAMES, STEP_FRAMES, MuseASR
@@ -40,7 +36,6 @@ log = logging.getLogger(__name__)
 LANES = 2
 WARM_BATCHES = 4
 SPARE_FRAMES = MIN_RIGHT_FRAMES + 2  # behind the left context of a window of silence
-ENCODE_BATCH = 8  # faces whose latents are made at once when an avatar is first met
 
 
 class MuseReal(BaseReal):
@@ -181,7 +176,7 @@ class _Face:
 
     def __init__(self, avatar: Avatar, model: MuseModel, on_device: bool) -> None:
         places = Places.load(avatar)
-        self.latents: FaceLatents = model.face(_latents(avatar, places, model))
+        self.latents: FaceLatents = model.face(latents_of(avatar, places, model))
         self.blender = Blender(avatar, places)
         self.device_blender: GpuBlender | None = None
         if on_device:
@@ -201,44 +196,3 @@ def _blended(requests: Sequence[LipRequest], faces: Sequence[_Face], mouths: Any
         )
         pictures.update(zip(rows, blended, strict=True))
     return [pictures[i] for i in range(len(requests))]
-
-
-def _latents(avatar: Avatar, places: Places, model: MuseModel) -> NDArray[np.float16]:
-    """float16 [N,8,side/8,side/8] of all stored frames: read, or made once and kept beside the avatar."""
-    path = avatar.directory / f"latents-{_kind(avatar, places, model)}.npy"
-    try:
-        kept: NDArray[np.float16] = np.load(path, allow_pickle=False)
-        if kept.shape[0] == avatar.count:
-            return kept
-    except (OSError, ValueError):
-        log.info("avatar %s: its %d faces are encoded once for this model", avatar.id, avatar.count)
-    made = []
-    for start in range(0, avatar.count, ENCODE_BATCH):
-        rows = range(start, min(start + ENCODE_BATCH, avatar.count))
-        made.append(model.encode(np.stack([_face(avatar, places, i, model.side) for i in rows])))
-    latents: NDArray[np.float16] = np.concatenate(made)
-    _keep(path, latents)
-    return latents
-
-
-def _face(avatar: Avatar, places: Places, stored: int, side: int) -> NDArray[np.uint8]:
-    picture = cv2.cvtColor(avatar.frame(stored), cv2.COLOR_YUV2RGB_I420)
-    return crop_face(np.asarray(picture, np.uint8), places[stored].box, side)
-
-
-def _kind(avatar: Avatar, places: Places, model: MuseModel) -> str:
-    """Changes when the encoder, the idle motion or the boxes do."""
-    boxes = np.array([places[i].box for i in range(avatar.count)], np.int32)
-    ramp = np.linspace(0, 255, model.side * model.side * 3).astype(np.uint8).reshape(1, model.side, model.side, 3)
-    probe = model.encode(ramp).tobytes()  # tells encoders apart by what they do
-    return hashlib.sha256(probe + avatar.info.files[avatar.info.idle].encode() + boxes.tobytes()).hexdigest()[:12]
-
-
-def _keep(path: Path, latents: NDArray[np.float16]) -> None:
-    """Write at once or not at all; an avatar on a read-only disk is encoded at every start."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".latents-", delete=False) as file:
-            np.save(file, latents)
-        os.replace(file.name, path)
-    except OSError as error:
-        log.warning("avatar: latents are not kept: %s: %s", path, error.strerror)

@@ -5,9 +5,11 @@ enough units are ready, a late unit holds the picture instead of cutting a word,
 of an older turn at once. The avatar's idle motion is one endless loop; a speaking unit is drawn for the place in it
 at which it will be shown, so the head never jumps when speech starts, holds or ends.
 
-The drawn mouth is faded in where a voice begins and out where it pauses or ends, never by more than `BLEND_IN` a unit.
-In a pause that outlasts the fade nothing is drawn: its units are the idle motion with the pause's own sound. As the
-look-ahead of the windows is queued anyway, the fade back in begins before the voice does.
+In a pause that outlasts the fade of the mouth nothing is drawn: its units are the idle motion with the pause's own
+sound. As the look-ahead of the windows is queued anyway, the fade back in begins before the voice does.
+
+A long idle motion is decoded where it is shown, so all its sessions are in one place of it: they begin there, and one
+that was held up catches up while nothing is said.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING
 from baseasr import BaseASR, FeatureWindow, SpeechPair
 from engines.base import LipRequest
 from media import I420, SILENCE, SPEECH_FRAMES_PER_UNIT, UNIT_S, MediaUnit, SpeechFrame, silent_frame
+from mouthfade import MouthFade
 from voiceactivity import VoiceActivity
 
 if TYPE_CHECKING:
@@ -32,11 +35,8 @@ UNITS_AHEAD_LOW = 6
 """And starts again below this: four units of a session share a batch and, where a step is as long, a window; the five
 that are left, 200 ms, outlast what holds a busy machine up."""
 START_UNITS_MAX = 4  # most units to wait for before speech starts
-BLEND_IN = 1 / 3  # share of the drawn mouth added per unit: in over 3 units, 120 ms
-BLEND_OUT = 1 / 4  # out over 4 units once the mouth is closed, or a pause is one
-BLEND_OUT_INTERRUPTED = 1 / 3  # and over 3 after an interruption
-BLEND_LEAST = 1 / 256  # less than this of a mouth cannot be seen
-TAIL_UNITS = 2  # units after the last speech in which the drawn mouth closes before it is blended out
+BEHIND_MAX = 3  # pictures by which a session may be behind the motion it shares with others
+CATCH_UP_EVERY = 5  # further behind, it leaves out one idle picture of so many: 31 a second, not to be seen
 LEAD_FRAMES = 2 * SPEECH_FRAMES_PER_UNIT  # the fade in begins so long before the voice, to be complete when it sounds
 
 
@@ -64,7 +64,7 @@ class _Planned:
 class Timeline:
     """One session's render queue and play position. Not thread-safe: the session's lock guards it."""
 
-    def __init__(self, avatar: Avatar, asr: BaseASR) -> None:
+    def __init__(self, avatar: Avatar, asr: BaseASR, now: float = 0.0) -> None:
         self.avatar = avatar
         self.asr = asr
         self.turn = 0
@@ -79,14 +79,12 @@ class Timeline:
         """While suspended: the speech that is to be said again."""
         self._filling = True
         self._playing = False
-        self._play_index = 0
+        self._play_index = avatar.place(now) or 0
         self._play_at: float | None = None
         """When the unit at `_play_index` is due, in the clock's seconds; in the past while it is held."""
         self._draw_index = 0
-        self._blend = 0.0  # of the request drawn last
+        self._fade = MouthFade()  # of the request drawn last
         self._shown_blend = 0.0  # of the unit taken last
-        self._blend_out = BLEND_OUT
-        self._tail = 0
 
     # ---- renderer side
 
@@ -124,9 +122,9 @@ class Timeline:
     def advance(self, latency_s: float) -> bool:
         """Plan the units that need no drawing; True when the next one does and should be drawn now."""
         while self.wants():
-            if self._blend > self._blend_out + BLEND_LEAST or self._tail > 0 or (self.asr.ready and self._voice_near()):
+            if self._fade.is_seen or (self.asr.ready and self._voice_near()):
                 return True
-            self._blend = 0.0
+            self._fade.blend = 0.0
             if self.asr.ready:
                 self._begin(latency_s)
                 self._plan(self._next_speech().speech, None)
@@ -145,12 +143,13 @@ class Timeline:
         self._begin(latency_s)
         deadline = self.deadline(now)
         if self.asr.ready:
-            self._speak(self._voice_near())
+            self._fade.speak(self._voice_near())
             window = self._next_speech()
         else:
-            self._close()
+            self.phase = Phase.CLOSING
+            self._fade.close()
             window = self.asr.silence(self.turn)
-        request = LipRequest(window.pcm, self.avatar, self._draw_index, self._blend, deadline, window.offset)
+        request = LipRequest(window.pcm, self.avatar, self._draw_index, self._fade.blend, deadline, window.offset)
         self._plan(window.speech, request)
         return request
 
@@ -161,9 +160,9 @@ class Timeline:
             return  # of an older turn
         if picture is None:
             planned.blend = 0.0
-            picture = self.avatar.frame(planned.frame_index)
+            picture = self.avatar.frame_now(planned.frame_index)
             if planned is self._in_flight[-1]:
-                self._blend = 0.0  # the mouth went: it fades in again when it can be drawn
+                self._fade.blend = 0.0  # the mouth went: it fades in again when it can be drawn
         planned.picture = picture
         self._hand_on()
 
@@ -187,8 +186,8 @@ class Timeline:
         return any(voice for _, voice in itertools.islice(self._heard, SPEECH_FRAMES_PER_UNIT + LEAD_FRAMES))
 
     def _plan(self, speech: SpeechPair, request: LipRequest | None) -> None:
-        idle = self.avatar.frame(self._draw_index) if request is None else None
-        self._in_flight.append(_Planned(speech, self._draw_index, self._blend, request, idle))
+        idle = self.avatar.frame_now(self._draw_index) if request is None else None
+        self._in_flight.append(_Planned(speech, self._draw_index, self._fade.blend, request, idle))
         self._draw_index += 1
         self._hand_on()
 
@@ -197,22 +196,6 @@ class Timeline:
         while self._in_flight and (picture := self._in_flight[0].picture) is not None:
             planned = self._in_flight.popleft()
             self._units.append((MediaUnit(picture, planned.speech, self.turn, planned.frame_index), planned.blend))
-
-    def _speak(self, voice_near: bool) -> None:
-        self._blend_out = BLEND_OUT
-        if voice_near:
-            self._tail = TAIL_UNITS
-            self._blend = min(1.0, self._blend + BLEND_IN)
-        else:
-            self._tail = 0  # in a pause the drawn mouth has closed by now
-            self._blend = max(0.0, self._blend - self._blend_out)
-
-    def _close(self) -> None:
-        self.phase = Phase.CLOSING
-        if self._tail > 0:
-            self._tail -= 1
-        else:
-            self._blend = max(0.0, self._blend - self._blend_out)
 
     # ---- clock side
 
@@ -228,8 +211,10 @@ class Timeline:
             start_units: how many units must be ready before speech starts (what survives the engine's jitter).
             now: the clock's seconds.
         """
+        live = self.avatar.live(now)  # asked also while she speaks: whoever shows the motion keeps it going
         if self._play_at is None:
             self._play_at = now
+            self.rejoin(now)  # it may have taken long to connect
         if self._units and self._units[0][0].frame_index <= self._play_index:
             if self._may_start(start_units):
                 self._playing = True
@@ -247,14 +232,24 @@ class Timeline:
         self._playing = False
         self._shown_blend = 0.0
         unit = self.idle_unit(self._play_index)
-        self._play_index += 1
+        self._play_index += self._step(live)
         self._play_at = now + UNIT_S
         return unit
+
+    def _step(self, live: int | None) -> int:
+        """Idle pictures from this one to the next: 2 now and then for a session that has fallen behind the others."""
+        behind = 0 if live is None else live - self._play_index
+        return 2 if behind > BEHIND_MAX and self._play_index % CATCH_UP_EVERY == 0 else 1
+
+    def rejoin(self, now: float) -> None:
+        """Go to where the others are; for when the idle motion was not shown just before."""
+        if self.phase is Phase.IDLE and not self.pending:
+            self._play_index = self.avatar.live(now) or self._play_index
 
     def idle_unit(self, index: int) -> MediaUnit:
         """40 ms of the idle motion in silence."""
         silent: SpeechFrame = silent_frame(self.turn)
-        return MediaUnit(self.avatar.frame(index), (silent, silent), self.turn, index)
+        return MediaUnit(self.avatar.frame_now(index), (silent, silent), self.turn, index)
 
     def interrupt(self, turn: int) -> None:
         """Start `turn`: drop all speech and every unit of older turns; the mouth closes from where it is."""
@@ -293,10 +288,8 @@ class Timeline:
         self._draw_index = self._play_index
         self._playing = True  # the closing mouth is shown as soon as it is drawn
         self._filling = True
-        self._tail = 0
-        self._blend = self._shown_blend
-        self._blend_out = BLEND_OUT_INTERRUPTED
-        self.phase = Phase.CLOSING if self._blend > 0.0 else Phase.IDLE
+        self._fade.break_off(self._shown_blend)
+        self.phase = Phase.CLOSING if self._shown_blend > 0.0 else Phase.IDLE
 
     def _may_start(self, start_units: int) -> bool:
         more_to_come = bool(self._in_flight) or self.phase is not Phase.IDLE

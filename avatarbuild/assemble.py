@@ -38,9 +38,8 @@ IDLE, TRACK, POSTER, PREVIEW, COORDS = "idle.mp4", "track.npz", "poster.jpg", "p
 SECONDS_MIN = 1.0
 """A shorter loop is seen to repeat."""
 STILL_SECONDS = 8.0
-"""Of the loop that is made of a photo; it is played there and back, and every frame of it is held in memory."""
+"""Of the loop that is made of a photo; it is played there and back."""
 POSTER_QUALITY = 90
-MEMORY_NOTE_BYTES = 1 << 30
 CHANNELS = (
     *("jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthSmile", "mouthFrown", "mouthStretch"),
     *("mouthRollUpper", "mouthRollLower", "mouthShrugUpper", "mouthShrugLower", "mouthLowerDown", "mouthUpperUp"),
@@ -162,6 +161,10 @@ class Assembler:
                 self._progress(Progress("decode", idle.count, max(source.expected, idle.count + 1)))
         count = idle.count
         self._progress(Progress("decode", count, count))
+        if count == 1:
+            raise Unprocessable(
+                f"{self._name} holds a single picture; save it as PNG or JPEG, which is taken as a photo"
+            )
         if count < SECONDS_MIN * FPS:
             lasts = f"{count / FPS:.2f} s ({count} frames)"
             raise Unprocessable(f"{self._name} lasts {lasts}; at least {SECONDS_MIN:g} s is needed")
@@ -222,9 +225,6 @@ class Assembler:
         notes = list(source.notes)
         for gap in track.gaps if track is not None else ():
             notes.append(f"no face in {seconds(*gap)}; its place there is interpolated")
-        held = source.width * source.height * 3 // 2 * count
-        if held >= MEMORY_NOTE_BYTES:
-            notes.append(f"the idle loop takes {held / (1 << 30):.1f} GiB of memory while the avatar is shown")
         for note in notes:
             self._progress(Progress("track", count, count, note))
 

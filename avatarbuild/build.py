@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from avatar import MAX_FRAMES, MAX_SIDE, AvatarInfo
+from avatarbuild import faceparser
 from avatarbuild.assemble import SECONDS_MIN, Assembler, BuildOptions, Placer, Progress, Report, in_workspace
-from avatarbuild.source import open_source
+from avatarbuild.opening import open_source
 from engines.musetalk.place import Parser, PlacesWriter
 from errors import BadRequest
 from media import FPS
@@ -62,13 +64,15 @@ def _placer(directory: Path, options: BuildOptions) -> Placer:
 
 
 def _parser(models: Path) -> Parser | None:
-    """What labels the parts of a face, where torch and its weights are; masks are else made of the landmarks."""
-    if not (models / PARSER_WEIGHTS).is_file():
-        return None  # without the seconds that it takes to load torch
-    try:
-        import torch
-    except ImportError:
-        return None
-    from engines.musetalk.parsing import find_parser
+    """What labels the parts of a face: MuseTalk's parser, else the one that a registry carries.
 
-    return find_parser(models, "cuda" if torch.cuda.is_available() else "cpu")
+    Where neither one's weights are there, masks are made of the landmarks.
+    """
+    if (models / PARSER_WEIGHTS).is_file():  # else without the seconds that it takes to load torch
+        with contextlib.suppress(ImportError):
+            import torch
+
+            from engines.musetalk.parsing import find_parser
+
+            return find_parser(models, "cuda" if torch.cuda.is_available() else "cpu")
+    return faceparser.FaceParser(models) if (models / faceparser.WEIGHTS).is_file() else None

@@ -19,6 +19,9 @@ from media import FPS
 IDLE_CRF = 12
 """What engines cut faces from: the coding noise stays under that of a camera."""
 PREVIEW_CRF = 26
+PIECE = 10
+"""Pictures from one that is coded for itself to the next: a long idle motion is decoded in such pieces, also backwards.
+What a session shows, what is drawn ahead of that and what comes next then never lie in more than three."""
 THREADS = 2
 SMPTE170M = 6
 """FFmpeg's AVCOL_SPC_SMPTE170M: BT.601's matrix."""
@@ -36,7 +39,7 @@ class VideoWriter:
             stream = self._container.add_stream("libx264", FPS)
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
             stream.time_base = stream.codec_context.time_base = Fraction(1, FPS)
-            stream.gop_size = FPS
+            stream.gop_size = PIECE
             context = stream.codec_context
             context.thread_count = THREADS
             context.colorspace, context.color_range = SMPTE170M, int(ColorRange.MPEG)

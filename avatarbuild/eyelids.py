@@ -15,11 +15,19 @@ LEFT_LOWER = (33, 7, 163, 144, 145, 153, 154, 155, 133)
 RIGHT_UPPER = (362, 398, 384, 385, 386, 387, 388, 466, 263)
 RIGHT_LOWER = (362, 382, 381, 380, 374, 373, 390, 249, 263)
 """The lids' edges, from left to right in the picture."""
+LEFT_BROW, RIGHT_BROW = (46, 53, 52, 65, 55), (285, 295, 282, 283, 276)
+"""The brows' lower edges, the same way."""
 FOLD = 0.55
-"""How far above the lid's edge the skin gives way, in widths of the eye."""
+"""How far above the lid's edge the skin gives way, in widths of the eye, where the brow is not nearer."""
+FOLD_MIN = 0.18
+BELOW_BROW = 0.08
+"""Of the skin under the brow that rests with it."""
 LASHES = -0.04
 """Where the upper lid's edge is, as a share of the opening: a little above the mesh, which runs below the lashes."""
-MEETING = 1.13
+LASH_STRIP, LASH_SHARE = 0.10, 0.4
+"""Lashes and the lid's edge, in widths of the eye and of the way to the fold at most: moved as they are, since
+stretched lashes are streaks."""
+MEETING = 1.18
 """Where the lids meet, as a share of the opening: below the mesh, which leaves a line of white."""
 EYE_MIN_PX = 10
 """A smaller eye is left open: its lid has too few pixels."""
@@ -39,6 +47,8 @@ class _Eye:
     upper: FloatArray
     lower: FloatArray
     """[9,2]: the lids' edges as (along, down), pixels."""
+    brow: FloatArray
+    """[5,2]: the brow's lower edge, the same way."""
 
 
 class Eyelids:
@@ -46,8 +56,8 @@ class Eyelids:
 
     def __init__(self, picture: Rgb, mesh: FloatArray) -> None:
         self._picture = picture
-        pairs = ((LEFT_UPPER, LEFT_LOWER), (RIGHT_UPPER, RIGHT_LOWER))
-        eyes = [_eye(mesh[list(upper)], mesh[list(lower)]) for upper, lower in pairs]
+        sides = ((LEFT_UPPER, LEFT_LOWER, LEFT_BROW), (RIGHT_UPPER, RIGHT_LOWER, RIGHT_BROW))
+        eyes = [_eye(*(mesh[list(part)] for part in side)) for side in sides]
         self._eyes = [eye for eye in eyes if eye.width >= EYE_MIN_PX and _opening(eye) >= OPEN_MIN]
         self._made: dict[int, Rgb] = {0: picture}
 
@@ -62,12 +72,12 @@ class Eyelids:
         return self._made[step]
 
 
-def _eye(upper: FloatArray, lower: FloatArray) -> _Eye:
+def _eye(upper: FloatArray, lower: FloatArray, brow: FloatArray) -> _Eye:
     corner = upper[0]
     width = float(np.linalg.norm(upper[-1] - corner))
     along = (upper[-1] - corner) / max(width, 1e-6)
     frame = np.stack([along, [-along[1], along[0]]], 1)
-    return _Eye(corner, along, width, (upper - corner) @ frame, (lower - corner) @ frame)
+    return _Eye(corner, along, width, *((part - corner) @ frame for part in (upper, lower, brow)))
 
 
 def _opening(eye: _Eye) -> float:
@@ -91,12 +101,14 @@ def _close(picture: Rgb, eye: _Eye, share: float) -> None:
     upper = np.interp(along, eye.upper[:, 0], eye.upper[:, 1])
     lower = np.interp(along, eye.lower[:, 0], eye.lower[:, 1])
     gap = np.maximum(lower - upper, 0)
-    fold = upper - FOLD * eye.width
+    brow = np.interp(along, eye.brow[:, 0], eye.brow[:, 1]) + BELOW_BROW * eye.width
+    fold = upper - np.clip(upper - brow, FOLD_MIN * eye.width, FOLD * eye.width)
     edge = upper + LASHES * gap
     shut = edge + share * (MEETING - LASHES) * gap
-    # From the fold to the edge the skin is stretched, most where it lies doubled on an open eye: just above the edge.
-    place = np.clip((down - fold) / np.maximum(shut - fold, 1e-3), 0, 1)
-    lift = (shut - edge) * place**2
+    # From the fold to the lashes the skin is stretched.
+    strip = np.minimum(LASH_STRIP * eye.width, LASH_SHARE * (upper - fold))
+    place = np.clip((down - fold) / np.maximum(shut - strip - fold, 1e-3), 0, 1)
+    lift = (shut - edge) * place
     lift = np.where(down <= shut, lift, 0).astype(np.float32)
     source_x = (x - lift * down_axis[0]).astype(np.float32)
     source_y = (y - lift * down_axis[1]).astype(np.float32)

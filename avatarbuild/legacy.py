@@ -4,11 +4,12 @@
     coords.pkl                  per picture [x1, y1, x2, y2]: the face box; (0, 0, 0, 0) where no face was found
     mask_coords.pkl             per picture [x1, y1, x2, y2]: the crop box, which may leave the picture
     mask/00000000.png ...       per picture the blending mask, the size of its crop box
-    latents.pt                  not used: latents are computed anew, as means instead of samples, so they always fit
+    latents.pt                  optional: per picture [1, 8, 32, 32]: masked and whole face as the VAE sees them
     avator_info.json            optional; `bbox_shift` and `version`
 
 LiveTalking stores N of each and plays them there and back; MuseTalk stores the way back as well, 2N of each, of which
-the second half is left out here. Boxes and masks are kept as they are; what they lack, the face is followed for.
+the second half is left out here. Boxes, masks and latents are kept as they are; what they lack, the face is followed
+for. Latents that cannot be read are made anew by the engine, as are those that turn out to be of another model.
 """
 
 from __future__ import annotations
@@ -29,16 +30,19 @@ from avatar import MAX_FRAMES, MAX_SIDE, AvatarInfo
 from avatarbuild.assemble import Assembler, BuildOptions, Report, in_workspace
 from avatarbuild.boxpickle import read_boxes
 from avatarbuild.detector import Rgb
+from avatarbuild.legacylatents import Latents, read_latents
 from avatarbuild.photos import read_picture
 from avatarbuild.source import flattened
 from avatarbuild.track import FloatArray, seconds
 from avatarbuild.tracker import TrackOptions
 from engines.musetalk.box import PRESETS, Blending, Box
+from engines.musetalk.latents import PART
 from engines.musetalk.place import PlacesWriter
 from errors import NotFound, Unprocessable
 
 PICTURES, MASKS, COORDS, MASK_COORDS = "full_imgs", "mask", "coords.pkl", "mask_coords.pkl"
 LATENTS, INFO = "latents.pt", "avator_info.json"
+KEPT_LATENTS = "latents.npy"
 SUFFIXES = (".png", ".jpg", ".jpeg")
 INFO_BYTES_MAX = 1 << 16
 BACKGROUND = (128, 128, 128)
@@ -81,6 +85,7 @@ class Legacy:
     height: int
     """Even: a last odd column or row is left out."""
     notes: list[str]
+    latents: Latents | None = None
     is_still: bool = False
 
     @property
@@ -102,8 +107,7 @@ class Legacy:
             found = ", ".join(f"{name} {count}" for name, count in counts.items())
             raise Unprocessable(f"{directory.name}: entries do not match: {found}{missing}")
         notes = []
-        if (directory / LATENTS).is_file():
-            notes.append(f"{LATENTS} is not read: the engine computes latents anew")
+        entries = len(paths)
         if _is_there_and_back(paths, boxes, crops):
             half = len(paths) // 2
             notes.append(f"the second {half} of {2 * half} pictures are the way back and are left out")
@@ -115,10 +119,17 @@ class Legacy:
         masks = [masks[at] for at in held]
         for k in (k for k, at in enumerate(held) if at != k):
             notes.append(f"{COORDS} has no face in {seconds(k)}; it takes the place of {seconds(held[k])}")
+        latents: Latents | None = None
+        if (directory / LATENTS).is_file():
+            try:
+                latents = read_latents(directory / LATENTS, entries, held)
+            except Unprocessable as error:
+                notes.append(f"{LATENTS} is not used: {error}; the engine computes latents anew")
         height, width = read_picture(paths[0]).shape[:2]
         if max(width, height) > MAX_SIDE:
             raise Unprocessable(f"{paths[0]} is {width} x {height} pixels; at most {MAX_SIDE} a side are taken")
-        return cls(directory, paths, masks, whole, crops, _settings(directory), width // 2 * 2, height // 2 * 2, notes)
+        even = width // 2 * 2, height // 2 * 2
+        return cls(directory, paths, masks, whole, crops, _settings(directory), *even, notes, latents)
 
     def pictures(self) -> Iterator[Rgb]:
         """uint8 [H,W,3] each."""
@@ -153,6 +164,7 @@ class _Placed:
 
     def __init__(self, legacy: Legacy, to: Path) -> None:
         self._legacy = legacy
+        self._to = to
         self._writer = PlacesWriter(to, legacy.settings)
         self._count = 0
 
@@ -173,6 +185,9 @@ class _Placed:
     def finish(self) -> tuple[dict[str, str], Literal["landmarks", "parser"]]:
         """Complete the files; both programs make their masks with the face parser."""
         parts, _ = self._writer.finish()
+        if self._legacy.latents is not None:
+            np.save(self._to / KEPT_LATENTS, self._legacy.latents)
+            parts[PART] = KEPT_LATENTS
         return parts, "parser"
 
 

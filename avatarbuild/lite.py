@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avatarbuild.facemodel import CORNERS, LOWER_LIP, UPPER_LIP, FaceModel, Float64, apply, inverse
+from avatarbuild.facemodel import CORNERS, LOWER_LIP, STABLE, UPPER_LIP, FaceModel, Float64, apply, inverse
 from avatarbuild.litefields import Rest, dense, displacements, jaw_height, still
 from avatarbuild.litelook import LipLine, Look
 from avatarbuild.litepatch import Patch, find_patch, smooth
@@ -65,6 +65,7 @@ def prepare_lite(track: Track, frames: Callable[[], Iterator[NDArray[np.uint8]]]
         field=field.astype(np.float16),
         lips=lips.astype(np.float32),
         shift=shift.astype(np.float32),
+        skull=_skull(track, patch, model).astype(np.float32),
         closing=_closing(lips, rest).astype(np.float32),
         mouth=_mouth(rest, moved, jaw_height(model, rest)),
         tone=tone,
@@ -128,6 +129,18 @@ def _lips(track: Track, patch: Patch) -> tuple[Float64, Float64]:
     half += np.minimum(0.4 * half, EDGE_UNITS * _unit(patch))
     lips[:, 0, :, 1], lips[:, 1, :, 1] = middle[..., 1] - half, middle[..., 1] + half
     return lips, shift
+
+
+def _skull(track: Track, patch: Patch, model: FaceModel) -> Float64:
+    """How far the upper teeth lie in the patch from where they are on average: [N,2], pixels.
+
+    A smile lifts the corners of the mouth by half a centimetre and more; teeth only go where the head turns.
+    """
+    stable, mouth = list(STABLE), model.points[list(CORNERS)].mean(0)
+    down = mouth - model.points[stable].mean(0)
+    seen = [mesh[stable].astype(np.float64).mean(0) + model.view(mesh) @ down for mesh in track.mesh]
+    places = np.stack([apply(inverse(a), place) for a, place in zip(patch.affine, seen, strict=True)])
+    return smooth(places - places.mean(0), SHIFT_SMOOTH_FRAMES)
 
 
 def _rest_lips(lips: Float64) -> Float64:

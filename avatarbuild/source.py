@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarbuild.detector import Rgb
-from errors import NotFound, Unprocessable
+from errors import Unprocessable
 
 Rgba = NDArray[np.uint8]
 """uint8 [H,W,3] or, with opacity, [H,W,4]."""
@@ -72,26 +72,6 @@ class Source(Protocol):
             Unprocessable: it cannot be decoded from some point on.
         """
         ...
-
-
-def open_source(path: Path, options: SourceOptions | None = None) -> Source:
-    """A clip, a photo or a folder of pictures.
-
-    Raises:
-        NotFound: there is nothing at `path`.
-        Unprocessable: it is none of these, or damaged at its start.
-    """
-    from avatarbuild.photos import Folder, Photo, is_photo
-    from avatarbuild.video import Clip
-
-    options = options or SourceOptions()
-    if path.is_dir():
-        return Folder(path, options)
-    if not path.is_file():
-        raise NotFound(f"{path} does not exist")
-    if path.stat().st_size == 0:
-        raise Unprocessable(f"{options.name_of(path)} is empty; a clip, a photo or a folder of pictures is needed")
-    return Photo(path, options) if is_photo(path, options.name_of(path)) else Clip(path, options)
 
 
 def check_size(name: str, width: int, height: int) -> None:

@@ -13,6 +13,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -34,40 +35,51 @@ SECONDS, QUICK_SECONDS = 180, 20
 BAR_FPS, BAR_GIB = 15.0, 2.0
 
 
-def _pictures(count: int) -> list[NDArray[np.uint8]]:
-    """The idle loop as often as needed, BGR."""
+def _pictures(count: int, rate: int) -> list[NDArray[np.uint8]]:
+    """The idle loop as often as needed, BGR, so many a second."""
     with av.open(str(ROOT / "data" / "avatars" / "mira" / "idle.mp4")) as container:
         frames = [np.asarray(frame.to_ndarray(format="bgr24"), np.uint8) for frame in container.decode(video=0)]
     loop = frames + frames[-2:0:-1]
-    return [loop[k * 25 // RATE % len(loop)] for k in range(count)]
+    return [loop[k * 25 // rate % len(loop)] for k in range(count)]
+
+
+def person(count: int, rate: int) -> Iterator[NDArray[np.uint8]]:
+    """A moving person before a moving background, BGR of 1080p, so many a second; they end where they began."""
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT // 8, WIDTH // 4, 3), np.uint8)
+    wall = cv2.resize(cv2.GaussianBlur(noise, (0, 0), 1.5), (WIDTH * 2, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    for number, face in enumerate(_pictures(count, rate)):
+        at = abs(number - count // 2)
+        picture = wall[:, at : at + WIDTH].copy()
+        picture[-1000:, 460:1460] = cv2.resize(face, (1000, 1000), interpolation=cv2.INTER_CUBIC)
+        yield np.asarray(picture, np.uint8)
+
+
+def repeated(piece: Path, path: Path, times: int, lasts_s: Fraction) -> None:
+    """A clip so many times in a row, without coding it again."""
+    with av.open(str(path), "w") as container:
+        out: av.VideoStream | None = None
+        for turn in range(times):
+            with av.open(str(piece)) as given:
+                stream = given.streams.video[0]
+                out = out or container.add_stream_from_template(stream)
+                shift = int(turn * lasts_s / Fraction(stream.time_base or 1))
+                for packet in given.demux(stream):
+                    if packet.dts is not None and packet.pts is not None:
+                        packet.dts, packet.pts, packet.stream = packet.dts + shift, packet.pts + shift, out
+                        container.mux(packet)
 
 
 def write_clip(path: Path, seconds: int) -> None:
-    """A 1080p clip of a moving person before a moving background."""
-    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT // 8, WIDTH // 4, 3), np.uint8)
-    wall = cv2.resize(cv2.GaussianBlur(noise, (0, 0), 1.5), (WIDTH * 2, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    """A 1080p clip of that person."""
     piece = path.with_suffix(".piece.mp4")
     with av.open(str(piece), "w") as container:
         stream = container.add_stream("libx264", RATE)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.codec_context.options = {"preset": "veryfast", "crf": "20"}
-        for number, face in enumerate(_pictures(PIECE_S * RATE)):
-            at = abs(number - PIECE_S * RATE // 2)
-            picture = wall[:, at : at + WIDTH].copy()
-            picture[-1000:, 460:1460] = cv2.resize(face, (1000, 1000), interpolation=cv2.INTER_CUBIC)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(picture, np.uint8), "bgr24")))
+        for picture in person(PIECE_S * RATE, RATE):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "bgr24")))
         container.mux(stream.encode(None))
-    with av.open(str(path), "w") as container:
-        out: av.VideoStream | None = None
-        for turn in range(max(1, seconds // PIECE_S)):
-            with av.open(str(piece)) as given:
-                stream = given.streams.video[0]
-                out = out or container.add_stream_from_template(stream)
-                shift = int(turn * PIECE_S / Fraction(stream.time_base or 1))
-                for packet in given.demux(stream):
-                    if packet.dts is not None and packet.pts is not None:
-                        packet.dts, packet.pts, packet.stream = packet.dts + shift, packet.pts + shift, out
-                        container.mux(packet)
+    repeated(piece, path, max(1, seconds // PIECE_S), Fraction(PIECE_S))
     piece.unlink()
 
 

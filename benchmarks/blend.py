@@ -129,8 +129,9 @@ def _measure(directory: Path, pictures: int) -> dict[str, list[float]]:
     face = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     blender = blend.Blender(avatar, places)
     out = np.empty_like(clip.frame(0))
-    under, over, alpha, regions = [], [], [], [place.region for place in places]
-    for k, place in enumerate(places):
+    under, over, alpha, regions = [], [], [], [places[k].region for k in range(FRAMES)]
+    for k in range(FRAMES):
+        place = places[k]
         (x1, y1, x2, y2), (left, top) = place.region, place.box[:2]
         inner = slice(max(y1 - top, 0), y2 - top), slice(max(x1 - left, 0), x2 - left)
         part = blend.scale_face(face, place.box)[inner]

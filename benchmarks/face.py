@@ -44,6 +44,7 @@ def tracked(side: int, directory: Path) -> Avatar:
     from avatarbuild.lite import prepare_lite
     from avatarbuild.points import landmarks68
     from avatarbuild.track import Track
+    from reels import WholeReel
 
     mira = Avatar.load(ROOT / "data" / "avatars" / "mira")
     pictures: list[NDArray[np.uint8]] = []
@@ -68,7 +69,7 @@ def tracked(side: int, directory: Path) -> Avatar:
         "files": {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in files.values()},
     }
     frames = [np.asarray(cv2.cvtColor(p, cv2.COLOR_RGB2YUV_I420), np.uint8) for p in pictures]
-    return Avatar(mira.info.model_copy(update=changes), directory, frames, pose, affine, mask)
+    return Avatar(mira.info.model_copy(update=changes), directory, WholeReel(frames), pose, affine, mask)
 
 
 def measure(batches: int) -> dict[str, dict[str, list[float]]]:

@@ -39,9 +39,10 @@ class Child:
         engine: `module:Class` of the real engine.
         kwargs: what it is made with, JSON-ready.
         slots: batches that may be in flight.
+        memory_mib: for the idle pictures of avatars.
     """
 
-    def __init__(self, engine: str, kwargs: dict[str, Any], slots: int) -> None:
+    def __init__(self, engine: str, kwargs: dict[str, Any], slots: int, memory_mib: int) -> None:
         self.fault: str | None = None
         """Why this side killed it."""
         self.facts: dict[str, Any] = {}
@@ -68,7 +69,7 @@ class Child:
             self._free_shared()
             raise
         level = logging.getLogger().getEffectiveLevel()
-        self._say({"engine": engine, "kwargs": kwargs, "log_level": level})
+        self._say({"engine": engine, "kwargs": kwargs, "memory_mib": memory_mib, "log_level": level})
 
     def _spawn(self, descriptors: list[int]) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))

@@ -19,6 +19,7 @@ from engines.child import Child
 from engines.worker import CLOSE_PATIENCE_S
 from errors import EngineError, Unavailable
 from media import I420
+from reelstore import BUDGET_MIB
 
 if TYPE_CHECKING:
     from avatar import Avatar
@@ -69,6 +70,7 @@ class RemoteEngine:
         engine: the real engine, `module:Class`.
         kwargs: what it is made with, JSON-ready.
         lanes: batches that may be in flight.
+        memory_mib: for the idle pictures of avatars in the process (see `ReelStore`).
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class RemoteEngine:
         kwargs: Mapping[str, Any] | None = None,
         *,
         lanes: int = LANES,
+        memory_mib: int = BUDGET_MIB,
         patience: Patience | None = None,
     ) -> None:
         self.lanes = lanes
@@ -85,6 +88,7 @@ class RemoteEngine:
         self.restarts = 0
         self._name = engine
         self._kwargs = dict(kwargs or {})
+        self._memory_mib = memory_mib
         self._patience = patience or Patience()
         self._avatars: dict[str, Avatar] = {}
         self._warm = False
@@ -234,7 +238,7 @@ class RemoteEngine:
     def _live(self) -> str:
         """One process from its start to its end: what ended it."""
         try:
-            child = Child(self._name, self._kwargs, self.lanes)
+            child = Child(self._name, self._kwargs, self.lanes, self._memory_mib)
         except OSError as error:
             cause = f"cannot be started: {error}"
         else:

@@ -38,6 +38,7 @@ from engines.base import LipEngine, LipRequest, WarmEngine, lanes_of
 from engines.sharedmemory import Region
 from errors import VisageError
 from media import I420
+from reelstore import ReelStore
 
 log = logging.getLogger("lips")
 
@@ -47,12 +48,13 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Worker:
-    """Serves one engine to one parent."""
+    """Serves one engine to one parent; `reels` takes the idle pictures of avatars."""
 
-    def __init__(self, engine: LipEngine, connection: Connection, slots: list[Region]) -> None:
+    def __init__(self, engine: LipEngine, connection: Connection, slots: list[Region], reels: ReelStore) -> None:
         self._engine = engine
         self._connection = connection
         self._slots = slots
+        self._reels = reels
         self._avatars: dict[str, Avatar] = {}
         self._sending = threading.Lock()
         # A warm-up is drawn in the thread that draws later: what a device's library caches may belong to its thread.
@@ -86,7 +88,7 @@ class Worker:
             self._send({"id": message["id"], "error": portable(error)})
 
     def _prepare(self, message: Message) -> None:
-        avatar = Avatar.load(Path(message["directory"]))
+        avatar = Avatar.load(Path(message["directory"]), self._reels)
         self._engine.prepare(avatar)
         self._avatars[avatar.id] = avatar
 
@@ -132,6 +134,7 @@ class Worker:
         for pool in (self._lanes, self._chores, self._writer):
             pool.shutdown(cancel_futures=True)
         self._engine.close()
+        self._reels.close()
 
 
 def send(connection: Connection, message: Message) -> None:
@@ -191,7 +194,7 @@ def main(descriptors: list[int]) -> int:
         send(connection, {"error": portable(error)})
         return 1
     send(connection, {"max_batch": engine.max_batch, "facts": engine.describe()})
-    worker = Worker(engine, connection, slots)
+    worker = Worker(engine, connection, slots, ReelStore(specification["memory_mib"]))
     worker.serve()
     end = threading.Timer(CLOSE_PATIENCE_S, os._exit, (1,))
     end.daemon = True

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from house.base import rtc_options
 from house.lips import Lips, make_lips
 from house.voices import make_chain, make_pace, why_no_voice
 from media import FPS
+from reelstore import ReelStore
 from server.endpoint import AvatarCard
 from sessions.session import Built, Wish
 from transport.pacer import Pacer
@@ -47,6 +49,7 @@ class FaceHouse:
         self._lips = lips or make_lips(settings)
         self._drawing: tuple[LipEngine, Scheduler] | None = None
         self.chain = make_chain(settings, more_voices)
+        self._reels = ReelStore(settings.avatar_memory // self._lips.processes)
         self._avatars: dict[str, Avatar] = {}
         self._actions: dict[str, dict[int, Action]] = {}
         """By avatar: the actions of `--customvideo_config`, loaded once and shared."""
@@ -129,6 +132,7 @@ class FaceHouse:
             await asyncio.to_thread(scheduler.close)
             await asyncio.to_thread(engine.close)
         await asyncio.to_thread(self._pacer.close)
+        await asyncio.to_thread(self._reels.close)
         await self.chain.aclose()
 
     def voices(self) -> Sequence[Voice]:
@@ -171,7 +175,7 @@ class FaceHouse:
             return self._avatars[name]
 
     def _load(self, name: str) -> Avatar:
-        avatar = Avatar.load(avatar_directory(AVATARS, name))
+        avatar = Avatar.load(avatar_directory(AVATARS, name), self._reels)
         self.engine.prepare(avatar)
         return avatar
 
@@ -202,25 +206,37 @@ class FaceHouse:
             Unprocessable: its files leave the avatar's directory or cannot be read.
         """
         if text:
-            return await asyncio.to_thread(_read_actions, text, avatar)
+            return await asyncio.to_thread(self._read_actions, text, avatar)
         if not self.settings.customvideo_config:
             return {}
         if avatar.id not in self._actions:
             config = await asyncio.to_thread(Path(self.settings.customvideo_config).read_text, "utf-8")
-            self._actions[avatar.id] = await asyncio.to_thread(_read_actions, config, avatar)
+            self._actions[avatar.id] = await asyncio.to_thread(self._read_actions, config, avatar)
         return self._actions[avatar.id]
+
+    def _read_actions(self, text: str, avatar: Avatar) -> dict[int, Action]:
+        try:
+            items = json.loads(text)
+        except ValueError as error:
+            raise BadRequest(f"custom actions are not JSON: {error}") from error
+        if not isinstance(items, list):
+            raise BadRequest(f"custom actions must be a JSON list, not {type(items).__name__}")
+        return load_actions(items, avatar.directory, avatar.width, avatar.height, self._reels)
 
     async def build(self, sessionid: str, wish: Wish, on_closed: Callable[[], None]) -> Built:
         """One session for `SessionManager`.
 
         Raises:
             NotFound, Unprocessable: of the avatar; see `avatar`.
-            Unavailable: the engine could not keep one more session at 25 fps.
+            Unavailable: the engine could not keep one more session at 25 fps, or its pictures have no room in memory.
         """
         avatar = await self.avatar(wish.avatar)
+        self._reels.admit(avatar.reel)
         actions = await self.actions(wish.custom_config, avatar)
         voice = BaseTTS(self.chain, wish.voice or None, self._pace, wish.ref_text)
         self.scheduler.admit()
+        if (place := avatar.place(time.monotonic())) is not None:
+            await asyncio.to_thread(avatar.ready, place)
         real = self._lips.real(sessionid, avatar, self.scheduler, voice, actions)
         try:
             peer = PeerSession(real, self._rtc, lambda _: on_closed(), pacer=self._pacer)
@@ -241,6 +257,7 @@ class FaceHouse:
             "lip_failures_total": stats["failures"],
             "lip_busy_seconds_total": stats["busy_s"],
             "lip_latency_seconds": stats["latency_s"],
+            **self._reels.figures(),
         }
 
     def speech(self) -> Chain | None:
@@ -258,13 +275,3 @@ def _remove(directory: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
     directory.rename(doomed)
     shutil.rmtree(doomed)
-
-
-def _read_actions(text: str, avatar: Avatar) -> dict[int, Action]:
-    try:
-        items = json.loads(text)
-    except ValueError as error:
-        raise BadRequest(f"custom actions are not JSON: {error}") from error
-    if not isinstance(items, list):
-        raise BadRequest(f"custom actions must be a JSON list, not {type(items).__name__}")
-    return load_actions(items, avatar.directory, avatar.width, avatar.height)

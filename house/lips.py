@@ -18,6 +18,8 @@ from weights.manifest import MODELS
 
 MUSETALK_PACKAGES = ("torch", "diffusers", "whisper")
 """What only `make musetalk` installs."""
+PROCESSES = 2
+"""That an avatar is loaded in where the engine has one of its own."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,11 +30,13 @@ class Lips:
         name: key of `engines` in an avatar's card.
         engine: makes the engine; blocks while weights are loaded.
         real: makes a session: id, avatar, scheduler, voice, custom actions.
+        processes: how many hold an avatar's pictures: 2 where the engine has a process of its own.
     """
 
     name: str
     engine: Callable[[], LipEngine]
     real: Callable[[str, Avatar, Scheduler, BaseTTS, dict[int, Action]], BaseReal]
+    processes: int = 1
 
 
 def make_lips(settings: Settings) -> Lips:
@@ -73,8 +77,9 @@ def _musetalk(settings: Settings) -> Lips:
         missing = [name for name in MUSETALK_PACKAGES if importlib.util.find_spec(name) is None]
         if missing:
             raise Unavailable(f"--model musetalk needs {', '.join(missing)}: run `make musetalk`")
-        remote = RemoteEngine("musereal:MuseEngine", arguments)
+        memory_mib = settings.avatar_memory // PROCESSES
+        remote = RemoteEngine("musereal:MuseEngine", arguments, memory_mib=memory_mib)
         remote.start()
         return remote
 
-    return Lips("musetalk", engine, real)
+    return Lips("musetalk", engine, real, PROCESSES)

@@ -18,7 +18,7 @@ from avatarbuild import cli
 from avatarbuild.assemble import BuildOptions, Progress
 from avatarbuild.build import build
 from avatarbuild.encode import read_video
-from avatarbuild.eyelids import Eyelids
+from avatarbuild.eyelids import LEFT_BROW, LEFT_UPPER, Eyelids
 from avatarbuild.source import SourceOptions
 from avatarbuild.still import Still
 from avatarbuild.track import Track
@@ -197,7 +197,32 @@ def test_eyes_close_and_nothing_else_changes() -> None:
     assert np.array_equal(shut[below:], picture[below:])
 
 
+def test_a_closing_lid_moves_no_brow_and_streaks_no_lashes() -> None:
+    """A dark line drawn along the lid stays a line, a dark brow stays where it is."""
+    _, photo = still(1)
+    tracker = Tracker("photo")
+    tracker.add(photo)
+    mesh = tracker.finish(still=True).mesh[0]
+    picture = np.full_like(photo, 180)
+    for edge in (LEFT_UPPER, LEFT_BROW):
+        cv2.polylines(picture, [mesh[list(edge)].round().astype(np.int32)], False, (20, 20, 20), 2)
+    shut = Eyelids(picture, mesh).closed(1)
+    x = int(mesh[159, 0].round())
+    before, after = (np.nonzero(p[:, x, 0] < 100)[0] for p in (picture, shut))
+    brow = before < (mesh[159, 1] + mesh[52, 1]) / 2
+    assert set(after[: brow.sum()]) == set(before[brow])
+    lid = after[brow.sum() :]
+    assert len(lid) <= (~brow).sum() + 1, "the line is no thicker"
+    assert lid.min() > before[~brow].max(), "and lower"
+
+
 # ---- what is refused
+
+
+def test_a_clip_of_one_picture(tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "clip.mp4", mira(1))
+    said = "clip.mp4 holds a single picture; save it as PNG or JPEG, which is taken as a photo"
+    assert refused(source, tmp_path / "avatars") == said
 
 
 def test_no_face(tmp_path: Path) -> None:

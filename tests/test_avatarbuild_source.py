@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from avatarbuild.hdr import HLG, PQ, to_sdr
-from avatarbuild.source import SourceOptions, fitted, flattened, open_source, parse_colour
+from avatarbuild.opening import open_source
+from avatarbuild.source import SourceOptions, fitted, flattened, parse_colour
 from avatarbuild.video import resample
 from errors import NotFound, Unprocessable
 from tests.avatar_clips import plain, turn_by_metadata, wall, write_clip, write_picture

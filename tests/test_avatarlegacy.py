@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,10 +87,58 @@ def test_boxes_and_masks_stay_as_they_are(tmp_path: Path, there_and_back: bool) 
     assert notes == (["the second 26 of 52 pictures are the way back and are left out"] if there_and_back else [])
 
 
-def test_latents_are_not_read_and_that_is_said(tmp_path: Path) -> None:
+def save_latents(directory: Path, count: int, change: Callable[[list[Any]], object] = lambda _: None) -> None:
+    """As both programs do; each latent tells its number."""
+    torch = pytest.importorskip("torch")
+    latents = [torch.full((1, 8, 4, 4), k / 8, dtype=torch.float16) for k in range(count)]
+    change(latents)
+    torch.save(latents, directory / "latents.pt")
+
+
+@pytest.mark.parametrize("there_and_back", [False, True])
+def test_latents_are_taken_along(tmp_path: Path, there_and_back: bool) -> None:
+    source = write_legacy(tmp_path / "old", there_and_back=there_and_back)
+    rewrite(source / "coords.pkl", lambda boxes: boxes.__setitem__(3, (0.0, 0.0, 0.0, 0.0)))
+    if there_and_back:
+        rewrite(source / "coords.pkl", lambda boxes: boxes.__setitem__(2 * COUNT - 4, (0.0, 0.0, 0.0, 0.0)))
+    save_latents(source, COUNT * (2 if there_and_back else 1))
+    info = take_over(source, "new", tmp_path / "avatars")
+    assert info.engines["musetalk"]["latents"] == "latents.npy" and "latents.npy" in info.files
+    latents = np.load(tmp_path / "avatars" / "new" / "latents.npy")
+    assert latents.shape == (COUNT, 8, 4, 4) and latents.dtype == np.float16
+    taken = [round(8 * float(latent.mean())) for latent in latents]
+    assert taken == [2 if k == 3 else k for k in range(COUNT)], "a picture without a face takes the nearest one's"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda latents: latents.pop(), "it holds 25 latents for 26 pictures"),
+        (lambda latents: latents.__setitem__(4, latents[4][:, :4]), r"entry 4 is \[1, 4, 4, 4\], entry 0 is"),
+        (lambda latents: latents.__setitem__(4, "eight"), r"entry 4 is \[\]"),
+        (lambda latents: latents.__setitem__(slice(None), [t[0, 0] for t in latents]), r"entry 0 is \[4, 4\]"),
+        (lambda latents: latents[7].fill_(float("nan")), "not finite"),
+        (lambda latents: latents.clear(), "a list of latents is needed"),
+    ],
+)
+def test_latents_that_do_not_fit_are_made_anew_and_that_is_said(
+    tmp_path: Path, change: Callable[[list[Any]], object], says: str
+) -> None:
     source = write_legacy(tmp_path / "old")
-    (source / "latents.pt").write_bytes(b"\x80\x04anything")
-    assert Legacy.open(source).notes == ["latents.pt is not read: the engine computes latents anew"]
+    save_latents(source, COUNT, change)
+    legacy = Legacy.open(source)
+    assert legacy.latents is None
+    (note,) = legacy.notes
+    assert re.search(rf"latents\.pt is not used: .*{says}.*; the engine computes latents anew", note)
+
+
+@pytest.mark.parametrize("content", [b"\x80\x04anything", b"", pickle.dumps([print]), pickle.dumps({"a": 1})])
+def test_latents_that_are_something_else_run_nothing(tmp_path: Path, content: bytes) -> None:
+    pytest.importorskip("torch")
+    source = write_legacy(tmp_path / "old")
+    (source / "latents.pt").write_bytes(content)
+    legacy = Legacy.open(source)
+    assert legacy.latents is None and "the engine computes latents anew" in legacy.notes[0]
 
 
 def test_a_box_without_a_face_takes_the_nearest(tmp_path: Path) -> None:

@@ -16,18 +16,22 @@ import soxr
 from numpy.typing import NDArray
 
 from avatar import Avatar
+from avatarbuild.facemodel import FaceModel
 from avatarbuild.faces import FaceFinder
-from avatarbuild.lite import prepare_lite
+from avatarbuild.lite import _lips, _skull, prepare_lite
+from avatarbuild.litepatch import find_patch
 from avatarbuild.points import landmarks68
 from avatarbuild.track import Track
 from engines.base import LipRequest
 from engines.lite.ears import WINDOW_SAMPLES
 from engines.lite.face import FaceMouth
+from engines.lite.innermouth import Light
 from engines.lite.mouth import Mouth
 from engines.lite.paste import Paster
 from errors import EngineError
 from litereal import LiteEngine
 from media import I420, SAMPLE_RATE_HZ
+from reels import WholeReel
 
 MIRA = Path(__file__).parent.parent / "data" / "avatars" / "mira"
 JAW_OPEN = 0
@@ -81,7 +85,7 @@ def make(directory: Path, pictures: list[Rgb], followed: Track) -> Avatar:
             "files": {name: hashlib.sha256((directory / name).read_bytes()).hexdigest() for name in files.values()},
         }
     )
-    return Avatar(info, directory, [i420(p) for p in pictures], pose, affine, mask)
+    return Avatar(info, directory, WholeReel(i420(p) for p in pictures), pose, affine, mask)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,6 +269,29 @@ def test_too_few_pictures_are_an_error(tmp_path: Path) -> None:
         prepare_lite(followed, short, tmp_path)
 
 
+def test_teeth_stay_in_the_skull_when_a_smile_lifts_the_corners() -> None:
+    picture = rgb(MIRA_AVATAR.frame(0))
+    neutral = mesh(picture)
+    unit = float(np.linalg.norm(neutral[33] - neutral[263]))
+    smiling = neutral.copy()
+    smiling[[61, 291, 78, 308], 1] -= 0.08 * unit
+    followed = track([neutral] * 30 + [smiling] * 30, picture)
+    model = FaceModel.load()
+    patch = find_patch(followed, model)
+    _, shift = _lips(followed, patch)
+    assert np.ptp(shift[:, 1]) / unit > 0.07
+    assert np.abs(_skull(followed, patch, model)).max() / unit < 0.005
+
+
+def test_drawn_teeth_have_the_colour_of_the_light() -> None:
+    """Under a warm lamp they are warm, in a picture without colour they have none."""
+    warm = Light.of(np.array([[140, 100, 160], [150, 112, 140]], np.float32)).tooth
+    grey = Light.of(np.array([[140, 128, 128], [150, 128, 128]], np.float32)).tooth
+    assert warm[1] < -15 and warm[2] > 12
+    assert np.abs(grey[1:]).max() < 1e-3
+    assert warm[0] == pytest.approx(grey[0]) and warm[0] > 120
+
+
 @pytest.mark.parametrize("damage", ["cut", "other", "count"])
 def test_a_damaged_file_is_named(tmp_path: Path, clip: Driven, damage: str) -> None:
     source = clip.avatar.engine_file("lite", "face")
@@ -277,7 +304,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, clip: Driven, damage: str) -> N
         kept["version" if damage == "other" else "closing"] = np.zeros(() if damage == "other" else 3, np.float32)
         np.savez(path, **kept)
     avatar = clip.avatar
-    broken = Avatar(avatar.info, tmp_path, [avatar.frame(0).copy()] * 5, *_coordinates(avatar))
+    broken = Avatar(avatar.info, tmp_path, WholeReel([avatar.frame(0).copy()] * 5), *_coordinates(avatar))
     with pytest.raises(EngineError, match=r"face\.npz"):
         FaceMouth(broken)
 

@@ -127,6 +127,33 @@ def test_latents_are_made_once_and_again_when_they_are_damaged(
     assert sum(encoded) == avatar.count + 2 * probe
 
 
+@pytest.mark.parametrize("kind", ["its own", "a sample of its own", "another encoder's", "another size"])
+def test_latents_that_an_avatar_came_with_are_used_where_they_fit(
+    engine: MuseEngine, avatar: Avatar, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    engine.prepare(avatar)
+    engine.forget(avatar.id)
+    own = np.load(kept(avatar)[0])
+    kept(avatar)[0].unlink()
+    rng = np.random.default_rng(0)
+    given = {
+        "its own": own,
+        "a sample of its own": own + (0.1 * own.std() * rng.standard_normal(own.shape)).astype(np.float16),
+        "another encoder's": (own.std() * rng.standard_normal(own.shape)).astype(np.float16),
+        "another size": own[:, :, :-1],
+    }[kind]
+    np.save(avatar.directory / "latents.npy", given)
+    parts = {**avatar.info.engines["musetalk"], "latents": "latents.npy"}
+    files = {**avatar.info.files, "latents.npy": "0" * 64}
+    avatar.info = avatar.info.model_copy(update={"engines": {"musetalk": parts}, "files": files})
+    engine.prepare(avatar)
+    fits = kind in ("its own", "a sample of its own")
+    assert np.array_equal(np.load(kept(avatar)[0]), given if fits else own)
+    said = "the latents that it came with are used" if fits else "latents.npy is not used"
+    assert said in caplog.text and (fits or "are encoded once" in caplog.text)
+
+
 def test_an_avatar_without_places_is_refused(engine: MuseEngine, avatar: Avatar) -> None:
     card: Any = avatar.info.model_copy(update={"engines": {"lite": avatar.info.engines["lite"]}})
     avatar.info = card

@@ -69,7 +69,7 @@ def made(box: Box, blending: Blending | None = None) -> tuple[Blender, Still, Pl
     crop, mask = mask_for(box, blending)
     still = Still([idle()])
     placement = place(box, crop, mask, WIDTH, HEIGHT)
-    return Blender(cast(Avatar, still), Places([placement], blending)), still, placement, mask
+    return Blender(cast(Avatar, still), Places.of([placement], blending)), still, placement, mask
 
 
 def upstream(frame: NDArray[np.uint8], face: NDArray[np.uint8], box: Box, mask: NDArray[np.uint8], crop: Box) -> Any:
@@ -161,7 +161,7 @@ def test_a_mask_that_shows_nothing() -> None:
     empty = place(INSIDE, crop, np.zeros((crop[3] - crop[1], crop[2] - crop[0]), np.uint8), WIDTH, HEIGHT)
     assert empty.mask.size == 0
     still = Still([idle()])
-    blender = Blender(cast(Avatar, still), Places([empty], Blending()))
+    blender = Blender(cast(Avatar, still), Places.of([empty], Blending()))
     assert np.array_equal(blender.blend(0, noise(SIDE, SIDE, 3), 1.0), still.frame(0))
 
 
@@ -170,7 +170,7 @@ def test_each_stored_frame_has_its_own_place() -> None:
     boxes = [INSIDE, LEAVING[0]]
     placements = [place(box, *mask_for(box, blending), WIDTH, HEIGHT) for box in boxes]
     still = Still([idle(5), idle(6)])
-    blender = Blender(cast(Avatar, still), Places(placements, blending))
+    blender = Blender(cast(Avatar, still), Places.of(placements, blending))
     for index in range(4):
         changed = np.nonzero(blender.blend(index, noise(SIDE, SIDE, 3), 1.0)[:HEIGHT] != still.frame(index)[:HEIGHT])
         x1, y1, x2, y2 = placements[index % 2].region
@@ -189,7 +189,7 @@ def test_any_box_and_mask(seed: int, x: int, y: int, width: int, height: int) ->
     placement = place(box, crop, mask, WIDTH, HEIGHT)
     still = Still([idle()])
     face = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
-    picture = Blender(cast(Avatar, still), Places([placement], Blending())).blend(0, face, 1.0)
+    picture = Blender(cast(Avatar, still), Places.of([placement], Blending())).blend(0, face, 1.0)
     wanted = upstream(to_rgb(still.frame(0)), face, box, mask, crop)
     x1, y1, x2, y2 = placement.region
     luma = split(np.ascontiguousarray(wanted[y1:y2, x1:x2]))[0] if x2 > x1 else np.zeros((0, 0), np.uint8)

@@ -27,7 +27,7 @@ def scene() -> tuple[Avatar, Places]:
     placements = [place(box, *mask_for(box, Blending()), WIDTH, HEIGHT) for box in BOXES]
     placements.append(Placement(INSIDE, INSIDE, (0, 0, 0, 0), np.zeros((0, 0), np.uint8)))
     still = Still([idle(seed) for seed in range(len(placements))])
-    return cast(Avatar, still), Places(placements, Blending())
+    return cast(Avatar, still), Places.of(placements, Blending())
 
 
 @pytest.mark.parametrize("budget_mib", [0, 1024])
@@ -47,7 +47,7 @@ def test_the_bytes_of_the_blend_on_the_cpu(scene: tuple[Avatar, Places], budget_
 def test_memory_stays_within_its_budget() -> None:
     count, budget_mib = 200, 1
     crop, mask = mask_for(INSIDE, Blending())
-    places = Places([place(INSIDE, crop, mask, WIDTH, HEIGHT)] * count, Blending())
+    places = Places.of([place(INSIDE, crop, mask, WIDTH, HEIGHT)] * count, Blending())
     avatar = cast(Avatar, Still([idle(k % 5) for k in range(count)]))
     device = GpuBlender(avatar, places, SIDE, "cpu", budget_mib)
     held = device._pictures.nbytes + device._tables.nbytes

@@ -18,10 +18,12 @@ from avatar import Avatar
 from baseasr import BaseASR
 from engines.base import LipRequest
 from litereal import LiteASR, LiteEngine
-from media import SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, UNIT_S, MediaUnit, Pcm, SpeechFrame
+from media import FPS, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, UNIT_S, MediaUnit, Pcm, SpeechFrame
+from mouthfade import BLEND_IN, BLEND_OUT
+from reels import _Motion
 from tests.fakes.session import FakeAvatar, FakeEngine
 from tests.test_litereal import MIRA
-from timeline import BLEND_IN, BLEND_OUT, UNITS_AHEAD_MAX, Timeline
+from timeline import BEHIND_MAX, CATCH_UP_EVERY, UNITS_AHEAD_MAX, Timeline
 from voiceactivity import HANG_FRAMES
 
 VOICE, PAUSE = 0.1, 1e-5
@@ -346,3 +348,79 @@ def test_real_lips_do_not_jump_where_a_pause_is_skipped(with_pause: Pcm, monkeyp
     fading = [i for i, blend in enumerate(skipped.blends[:-1]) if 0 < blend < 1]
     assert motion(skipped)[fading].max() <= speaking[-1], "a fade moves the lips more than speech ever does"
     assert BLEND_OUT < BLEND_IN
+
+
+class LongAvatar(FakeAvatar):
+    """One whose motion all sessions show together."""
+
+    def live(self, now: float) -> int | None:
+        return int(now * FPS + 1e-6)
+
+    place = live
+
+
+def long_stage(now: float) -> Stage:
+    return Stage(Timeline(cast(Any, LongAvatar()), BaseASR(left=2, right=6), now), now=now)
+
+
+def test_sessions_of_a_long_motion_show_the_same_place_whenever_they_begin() -> None:
+    first, second = long_stage(100.0), long_stage(107.2)
+    for stage, ticks in ((first, 200), (second, 20)):
+        for _ in range(ticks):
+            stage.tick()
+    assert first.places() == list(range(2500, 2700))
+    assert second.places() == first.places()[-20:]
+
+
+def test_a_session_that_was_held_up_catches_up_unseen() -> None:
+    stage = long_stage(100.0)
+    stage.tick()
+    stage.now += 20 * UNIT_S  # ticks that were skipped
+    for _ in range(200):
+        stage.tick()
+    places = stage.places()
+    steps = [b - a for a, b in zip(places, places[1:], strict=False)]
+    assert set(steps) == {1, 2} and steps.count(2) == 20 - BEHIND_MAX
+    twos = [i for i, step in enumerate(steps) if step == 2]
+    assert min(b - a for a, b in zip(twos, twos[1:], strict=False)) == CATCH_UP_EVERY - 1
+    assert LongAvatar().live(stage.now - UNIT_S) - places[-1] == BEHIND_MAX  # type: ignore[operator]
+
+
+def test_speech_is_drawn_for_the_place_that_all_show() -> None:
+    stage = long_stage(100.0)
+    speech = frames((VOICE, 40))
+    stage.play(speech)
+    assert stage.spoken(speech) == list(range(40))
+    assert stage.places() == list(range(2500, 2500 + len(stage.shown)))
+
+
+def test_after_something_else_a_session_is_where_the_others_are() -> None:
+    stage = long_stage(100.0)
+    stage.tick()
+    stage.now += 60.0
+    stage.timeline.rejoin(stage.now)
+    stage.tick()
+    assert stage.places() == [2500, 4001]
+    own = Stage()
+    own.tick()
+    own.timeline.rejoin(60.0)
+    own.tick()
+    assert own.places() == [0, 1], "a motion that is held whole goes on where it was"
+
+
+class WatchedAvatar(FakeAvatar):
+    """One whose motion goes on only while somebody shows it, as that of a long reel does."""
+
+    def __init__(self) -> None:
+        self.motion = _Motion()
+        self.place, self.live = self.motion.place, self.motion.show  # type: ignore[method-assign, assignment]
+
+
+def test_a_motion_goes_on_while_its_only_session_speaks() -> None:
+    avatar = WatchedAvatar()
+    stage = Stage(Timeline(cast(Any, avatar), BaseASR(left=2, right=6), 100.0), now=100.0)
+    stage.tick()
+    stage.play(frames((VOICE, 200)))
+    places = stage.places()
+    assert places == list(range(len(places))) and len(places) > 100
+    assert avatar.place(stage.now - UNIT_S) - places[-1] in (0, 1)  # type: ignore[operator]

@@ -8,7 +8,8 @@ Limits, because one picture does not hold what another mouth shape would show:
 
 * Skin is moved, never shaded anew: no new folds at the corners, no light on stretched lips. Cries and wide yawns look
   stretched; speech at conversational loudness does not get there.
-* Teeth and tongue are drawn, the same for everyone, lit as the eyes' whites (or the teeth that show at rest) are.
+* Teeth and tongue are drawn, the same for everyone, as bright as the eyes' whites (or the teeth that show at rest) and
+  of the colour that the light gives the skin.
 * A mouth that is open at rest is closed by pulling the lips together: lips that a broad smile has thinned stay thin,
   most of the smile stays, and the dark corners of a laughing mouth go with the corners. A clip of someone who speaks
   all the time serves, but its jaw and cheeks keep moving beneath the new words; someone who listens is better.
@@ -21,9 +22,7 @@ Limits, because one picture does not hold what another mouth shape would show:
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -31,14 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatar import Avatar
+from engines.lite.facefile import WEIGHTS, read_face
 from engines.lite.innermouth import Anatomy, InnerMouth, Light
-from errors import EngineError
 
 FloatArray = NDArray[np.float32]
 ByteArray = NDArray[np.uint8]
 
-VERSION = 1
-WEIGHTS = 16
 MAX_BATCH = 4
 ROUNDS = 6
 """Fixed-point steps that turn "where does this go" into "where does this come from"; each takes off more than half of
@@ -61,7 +58,7 @@ class FaceMouth:
     def __init__(self, avatar: Avatar) -> None:
         """Raises Unprocessable when the avatar has no face file, EngineError when that is not one."""
         path = avatar.engine_file("lite", "face")
-        arrays = _read(path, avatar.count)
+        arrays = read_face(path, avatar.count)
         self._avatar = avatar
         self.width, self.height = (int(n) for n in arrays["size"])
         self._step = int(arrays["step"])
@@ -71,6 +68,7 @@ class FaceMouth:
         self._closed = np.ascontiguousarray(field[..., WEIGHTS])
         """[2,h,w,2]: of the field, what closes the mouth."""
         self._lips, self._shift, self._closing = (arrays[k] for k in ("lips", "shift", "closing"))
+        self._skull = arrays.get("skull", self._shift)  # an avatar of before: teeth go with the corners of the mouth
         anatomy = Anatomy(*(float(v) for v in arrays["mouth"]))
         self._soft = SOFT_PX + SOFT_UNITS * anatomy.unit
         self._inner = InnerMouth(anatomy, Light.of(arrays["tone"]), (self.width, self.height))
@@ -110,7 +108,7 @@ class FaceMouth:
         given = np.append(weights, self._closing[stored]).astype(np.float32) * np.float32(blend)
         fields: FloatArray = np.asarray(given @ self._field, np.float32).reshape(self._field_shape)
         upper, lower, ends = self._edges(fields, stored, blend)
-        self._move(fields, stored, (upper, lower), self._avatar.affine(index), luma, chroma)
+        self._move(fields, index, (upper, lower), luma, chroma)
         middle = np.asarray((upper + lower) / 2, np.float32)
         self._seam(blend * float(self._closing[stored]), middle, ends, luma)
         self._open(weights * np.float32(blend), stored, upper, lower, luma, chroma)
@@ -146,9 +144,8 @@ class FaceMouth:
     def _move(
         self,
         fields: FloatArray,
-        stored: int,
+        index: int,
         edges: tuple[FloatArray, FloatArray],
-        affine: FloatArray,
         luma: ByteArray,
         chroma: ByteArray,
     ) -> None:
@@ -157,7 +154,8 @@ class FaceMouth:
         first = int(np.clip(middle.min() - 2, 0, self.height)) & ~1
         last = min(int(np.clip(middle.max() + 3, 0, self.height) + 1) & ~1, self.height)
         rows = np.arange(self.height, dtype=np.float32)[:, None]
-        shift = self._shift[stored] / self._step
+        affine = self._avatar.affine(index)
+        shift = self._shift[self._avatar.stored(index)] / self._step
         above, below = (self._sources(field, shift, affine) for field in fields)
         # Nothing of one lip may be seen beyond its own edge: past it the edge itself is looked at.
         down = affine[:, 1]
@@ -165,7 +163,7 @@ class FaceMouth:
         below[first:last] += np.maximum(edges[1] - rows[first:last] - SEAM_PX, 0)[..., None] * down
         share = np.clip((rows[first:last] - middle) / (2 * SEAM_PX) + 0.5, 0, 1).astype(np.float32)
         height, width = self._avatar.height, self._avatar.width
-        picture = self._avatar.frame(stored)
+        picture = self._avatar.frame(index)
         _join(picture[:height], above[:last], below[first:], share, luma, cv2.INTER_CUBIC)
         planes = picture[height:].reshape(2, height // 2, width // 2)
         above, below = _half(above[:last]), _half(below[first:])
@@ -222,7 +220,7 @@ class FaceMouth:
         # How much of a column's window around each pixel lies between the edges: 0 everywhere when they touch.
         seen = np.minimum(rows - lips[0], soft) + np.minimum(lips[1] - rows, soft)
         seen = np.clip(seen / np.float32(2 * soft), 0, 1)
-        inside = inner.draw((left, top, right, bottom), weights, lips, self._shift[stored])
+        inside = inner.draw((left, top, right, bottom), weights, lips, self._skull[stored])
         view = luma[top:bottom, left:right]
         view[...] = view + (inside[..., 0] - view) * seen + np.float32(0.5)
         size = ((right - left) // 2, (bottom - top) // 2)
@@ -276,30 +274,3 @@ def _curve(points: int) -> FloatArray:
         for offset, value in zip((-1, 0, 1, 2), basis, strict=True):
             matrix[row, min(max(k + offset, 0), points - 1)] += value / 2
     return matrix
-
-
-def _read(path: Path, count: int) -> dict[str, NDArray[Any]]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            arrays = {name: np.asarray(archive[name]) for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise EngineError("lite", f"{path} cannot be read as a face: {error}", retryable=False) from error
-    if int(arrays.get("version", np.int32(0))) != VERSION:
-        raise EngineError("lite", f"{path} is no face of version {VERSION}", retryable=False)
-    try:
-        width, height = (int(n) for n in arrays["size"])
-        step = int(arrays["step"])
-        shapes = {
-            "field": (2, height // step + 2, width // step + 2, 2, WEIGHTS + 1),
-            "lips": (count, 2, 11, 2),
-            "shift": (count, 2),
-            "closing": (count,),
-            "mouth": (6,),
-            "tone": (2, 3),
-        }
-        found = {name: arrays[name].shape for name in shapes}
-    except (KeyError, ValueError, TypeError) as error:
-        raise EngineError("lite", f"{path} is no face: {error} is missing or damaged", retryable=False) from error
-    if found != shapes or any(not np.isfinite(arrays[name]).all() for name in shapes):
-        raise EngineError("lite", f"{path} holds {found}, a face of {count} frames holds {shapes}", retryable=False)
-    return arrays

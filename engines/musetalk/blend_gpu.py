@@ -46,9 +46,7 @@ class GpuBlender:
             budget_mib: MiB of device memory at most, but room for one batch of 1 is always taken.
         """
         self._avatar, self._places, self._side = avatar, places, side
-        regions = [places[k].region for k in range(len(places))]
-        self._height = max(2, *(y2 - y1 for _, y1, _, y2 in regions))
-        self._width = max(2, *(x2 - x1 for x1, _, x2, _ in regions))
+        self._height, self._width = (max(2, side) for side in places.largest)
         pixels = self._height * self._width
         self._bytes, self._numbers = pixels * 5 // 2, 3 * (self._height + self._width)
         room = (budget_mib << 20) // (self._bytes + 4 * self._numbers)
@@ -67,11 +65,10 @@ class GpuBlender:
             opacities: 0..1 each.
         """
         pictures = []
-        stored = [self._avatar.stored(index) for index in indices]
-        for start in range(0, len(stored), self._slots):
+        for start in range(0, len(indices), self._slots):
             part = slice(start, start + self._slots)
             levels = [opacity_level(opacity) for opacity in opacities[part]]
-            changed = self._draw(stored[part], faces[part], levels).cpu().numpy()
+            changed = self._draw(indices[part], faces[part], levels).cpu().numpy()
             for index, rectangle in zip(indices[part], changed, strict=True):
                 pictures.append(self._finish(index, rectangle))
         return pictures
@@ -85,10 +82,10 @@ class GpuBlender:
             into[y1 // scale : y2 // scale, x1 // scale : x2 // scale] = plane[:height, :width]
         return picture
 
-    def _draw(self, stored: list[int], faces: Any, levels: list[int]) -> Any:
+    def _draw(self, indices: Sequence[int], faces: Any, levels: list[int]) -> Any:
         """uint8 [B, height*3/2, width]: the canvases as I420."""
-        slots = self._bring(stored)
-        count, height, width = len(stored), self._height, self._width
+        slots = self._bring(indices)
+        count, height, width = len(indices), self._height, self._width
         luma, chroma, mask = self._pictures[slots].split([height * width, height * width // 2, height * width], 1)
         luma, mask = luma.view(count, height, width), mask.view(count, height, width)
         chroma = chroma.view(count, 2, height // 2, width // 2)
@@ -105,30 +102,30 @@ class GpuBlender:
         flat = torch.cat([luma.reshape(count, -1), chroma.reshape(count, -1)], 1)
         return flat.view(count, height * 3 // 2, width)
 
-    def _bring(self, stored: list[int]) -> Any:
+    def _bring(self, indices: Sequence[int]) -> Any:
         """Where on the device these frames lie; those that are not there replace the ones used longest ago."""
-        for frame in dict.fromkeys(stored):
+        wanted = {self._avatar.stored(index): index for index in indices}
+        for frame in wanted:
             if frame in self._used:
                 self._used.move_to_end(frame)
-        for frame in dict.fromkeys(stored):
+        for frame, index in wanted.items():
             if frame not in self._used:
                 full = len(self._used) == self._slots
                 slot = self._used.popitem(last=False)[1] if full else len(self._used)
-                picture, table = self._packed(frame)
+                picture, table = self._packed(index)
                 self._pictures[slot] = torch.from_numpy(picture).to(self._device)
                 self._tables[slot] = torch.from_numpy(table).to(self._device)
                 self._used[frame] = slot
-        return torch.tensor([self._used[frame] for frame in stored], device=self._device)
+        return torch.tensor([self._used[self._avatar.stored(index)] for index in indices], device=self._device)
 
-    def _packed(self, frame: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    def _packed(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         """One frame on its canvas: Y, U, V and mask; and how the face is scaled onto it."""
-        place = self._places[frame]
+        place = self._places[self._avatar.stored(index)]
         height, width = self._height, self._width
         canvas = np.zeros((height * 3 // 2, width), np.uint8)
         mask = np.zeros((height, width), np.uint8)
         if place.mask.size:
-            # Of the avatar's endless motion the first positions are its stored frames in order.
-            part = cut(self._avatar.frame(frame), place.region)
+            part = cut(self._avatar.frame(index), place.region)
             for into, plane in zip(planes(canvas), planes(part), strict=True):
                 into[: plane.shape[0], : plane.shape[1]] = plane
             mask[: place.mask.shape[0], : place.mask.shape[1]] = place.mask

@@ -1,17 +1,17 @@
 """Where the generated face goes in every stored frame of an avatar, and through which mask; on disk and in memory.
 
-    places.npz   `version`, `boxes` int32 [N,4], `crops` int32 [N,4], `settings` (JSON of `Blending`)
-    masks.zip    one 8-bit PNG per stored frame, `00000000.png` onwards, each the size of that frame's crop box
+    places.npz   the boxes of all stored frames (`PlaceFile`)
+    masks.zip    their masks (`MaskFile`)
 
-Both are written frame by frame, so a long clip takes no more memory than a short one.
+Masks are written and read frame by frame, so a long clip takes no more memory than a short one.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-import struct
-import zipfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -19,27 +19,21 @@ from typing import Any, Literal, Self
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from avatar import Avatar
 from engines.musetalk import box as geometry
 from engines.musetalk import masks
 from engines.musetalk.box import Blending, Box, crop_face
+from engines.musetalk.maskfile import MaskFile, MaskWriter
+from engines.musetalk.placefile import PlaceFile
 from errors import Unprocessable
 
 __all__ = ["Blending", "Box", "Parser", "Placement", "Places", "PlacesWriter", "crop_face"]
 
-VERSION = 1
-"""Of the two files' format."""
 ENGINE = "musetalk"
 PLACES, MASKS = "places.npz", "masks.zip"
-MAX_SIDE_PX = 1 << 14
-"""Of a crop box: what the largest picture and expansion give."""
-PNG_AS = [cv2.IMWRITE_PNG_COMPRESSION, 6, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
-"""Soft masks change slowly from row to row: one filter does as well as the choice of all, in a third of the time."""
-PNG_HEADER_BYTES = 24
-UNDATED = (1980, 1, 1, 0, 0, 0)
-"""Of the zip's entries, so that equal masks give equal files."""
+KEPT_BYTES = 64 << 20
+"""Of decoded masks, per avatar: all of a clip of half a minute, some seconds of a face that fills 1080 lines."""
 
 Parser = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """RGB picture uint8 [h,w,3] of a crop box -> its classes, uint8 [512,512]."""
@@ -75,51 +69,104 @@ def place(box: Box, crop: Box, mask: NDArray[np.uint8], width: int, height: int)
     x1, y1 = (max(0, box[k], crop[k]) for k in (0, 1))
     x2, y2 = (min(side, box[k], crop[k]) for side, k in ((width, 2), (height, 3)))
     seen = mask[max(y1 - crop[1], 0) : max(y2 - crop[1], 0), max(x1 - crop[0], 0) : max(x2 - crop[0], 0)]
-    left, top, used_width, used_height = cv2.boundingRect(np.ascontiguousarray(seen)) if seen.size else (0, 0, 0, 0)
-    if not used_width:
-        region, kept = (0, 0, 0, 0), np.zeros((0, 0), np.uint8)
-    else:
-        used = (x1 + left, y1 + top, x1 + left + used_width, y1 + top + used_height)
-        region = (used[0] & ~1, used[1] & ~1, (used[2] + 1) & ~1, (used[3] + 1) & ~1)
-        kept = np.zeros((region[3] - region[1], region[2] - region[0]), np.uint8)
+    used = _shown(seen, (x1, y1))
+    region = _even(used, width, height)
+    kept = np.zeros((region[3] - region[1], region[2] - region[0]), np.uint8)
+    if kept.size:
         at_y, at_x = used[1] - region[1], used[0] - region[0]
-        kept[at_y : at_y + used_height, at_x : at_x + used_width] = seen[
-            top : top + used_height, left : left + used_width
-        ]
+        rows, columns = slice(used[1] - y1, used[3] - y1), slice(used[0] - x1, used[2] - x1)
+        kept[at_y : at_y + used[3] - used[1], at_x : at_x + used[2] - used[0]] = seen[rows, columns]
     kept.setflags(write=False)
     return Placement(box, crop, region, kept)
 
 
-class Places:
-    """The placements of all stored frames of an avatar. Immutable."""
+def _shown(mask: NDArray[np.uint8], origin: tuple[int, int]) -> Box:
+    """The rectangle of what is not 0; all 0 where there is nothing. `origin` is where the mask's corner lies."""
+    x, y, width, height = cv2.boundingRect(np.ascontiguousarray(mask)) if mask.size else (0, 0, 0, 0)
+    return (origin[0] + x, origin[1] + y, origin[0] + x + width, origin[1] + y + height) if width else (0, 0, 0, 0)
 
-    def __init__(self, placements: list[Placement], settings: Blending) -> None:
-        self._placements = placements
+
+def _even(box: Box, width: int, height: int) -> Box:
+    """The rectangle inside the picture, widened to even sides."""
+    x1, x2 = (min(max(box[k], 0), width) for k in (0, 2))
+    y1, y2 = (min(max(box[k], 0), height) for k in (1, 3))
+    return x1 & ~1, y1 & ~1, (x2 + 1) & ~1, (y2 + 1) & ~1
+
+
+def _largest(regions: Sequence[Box]) -> tuple[int, int]:
+    return max(y2 - y1 for _, y1, _, y2 in regions), max(x2 - x1 for x1, _, x2, _ in regions)
+
+
+class Places:
+    """The placements of all stored frames of an avatar. Immutable to its callers, and thread-safe.
+
+    Attributes:
+        boxes: int32 [N,4], the face boxes.
+        settings: how the masks were made.
+        largest: height and width that hold every frame's region, pixels.
+    """
+
+    def __init__(
+        self,
+        boxes: NDArray[np.int32],
+        settings: Blending,
+        largest: tuple[int, int],
+        make: Callable[[int], Placement],
+        kept_bytes: int = KEPT_BYTES,
+    ) -> None:
+        """`make` gives a frame's placement; masks up to `kept_bytes` in all are kept, those used last."""
+        self.boxes = boxes
         self.settings = settings
+        self.largest = largest
+        self._make = make
+        self._room = kept_bytes
+        self._kept: collections.OrderedDict[int, Placement] = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, placements: Sequence[Placement], settings: Blending) -> Places:
+        """Those that are in memory already."""
+        boxes = np.asarray([placement.box for placement in placements], np.int32)
+        return cls(boxes, settings, _largest([placement.region for placement in placements]), placements.__getitem__)
 
     @classmethod
     def load(cls, avatar: Avatar) -> Places:
-        """Read what the avatar's card names; about 2 ms a frame at 1080p, so call it off the event loop.
+        """Read what the avatar's card names; masks are decoded when they are first used.
 
         Raises:
             Unprocessable: the avatar has no such files, or one is damaged or does not fit the avatar.
         """
         path = avatar.engine_file(ENGINE, "places")
-        boxes, crops, settings = _read_places(path, avatar.count)
-        pictures = _read_masks(avatar.engine_file(ENGINE, "masks"), crops)
+        file = PlaceFile.read(path, avatar.count)
+        masks = MaskFile(avatar.engine_file(ENGINE, "masks"), file.crops)
         size = avatar.width, avatar.height
-        return cls(
-            [place(box, crop, mask, *size) for box, crop, mask in zip(boxes, crops, pictures, strict=True)], settings
-        )
+
+        def make(stored: int) -> Placement:
+            return place(file.boxes[stored], file.crops[stored], masks.read(stored), *size)
+
+        if file.shown is None:  # an avatar of before
+            regions = [make(stored).region for stored in range(avatar.count)]
+        else:
+            regions = [_even(shown, *size) for shown in file.shown]
+        return cls(np.asarray(file.boxes, np.int32), file.settings, _largest(regions), make)
 
     def __len__(self) -> int:
-        return len(self._placements)
+        return len(self.boxes)
 
     def __getitem__(self, stored: int) -> Placement:
-        return self._placements[stored]
-
-    def __iter__(self) -> Iterator[Placement]:
-        return iter(self._placements)
+        with self._lock:
+            kept = self._kept.get(stored)
+            if kept is not None:
+                self._kept.move_to_end(stored)
+                return kept
+        made = self._make(stored)
+        with self._lock:
+            if stored not in self._kept:
+                self._kept[stored] = made
+                self._room -= made.mask.nbytes
+            while self._room < 0:
+                self._room += self._kept.popitem(last=False)[1].mask.nbytes
+        return made
 
 
 class PlacesWriter:
@@ -137,9 +184,9 @@ class PlacesWriter:
         self._parser = parser
         self._boxes: list[Box] = []
         self._crops: list[Box] = []
-        self._last: bytes = b""
+        self._shown: list[Box] = []
         self._finished = False
-        self._zip = zipfile.ZipFile(directory / MASKS, "w", zipfile.ZIP_STORED)
+        self._masks = MaskWriter(directory / MASKS)
         self.held = 0
 
     def __enter__(self) -> Self:
@@ -173,7 +220,10 @@ class PlacesWriter:
             if not self._boxes:
                 raise
             self.held += 1
-            return self._write(self._boxes[-1], self._crops[-1], self._last)
+            self._masks.repeat()
+            for boxes in (self._boxes, self._crops, self._shown):
+                boxes.append(boxes[-1])
+            return self._boxes[-1]
         crop = geometry.crop_box(box, self._settings.expand)
         if self._parser is not None:
             labels = self._parser(geometry.crop(frame_rgb, crop))
@@ -188,14 +238,12 @@ class PlacesWriter:
         if mask.shape != (crop[3] - crop[1], crop[2] - crop[0]):
             frame = len(self._boxes)
             raise Unprocessable(f"mask of frame {frame} has shape {list(mask.shape)}, its crop box is {list(crop)}")
-        _, png = cv2.imencode(".png", mask, PNG_AS)
-        return self._write(box, crop, png.tobytes())
-
-    def _write(self, box: Box, crop: Box, png: bytes) -> Box:
-        self._zip.writestr(zipfile.ZipInfo(_entry(len(self._boxes)), UNDATED), png)
+        x1, y1, x2, y2 = (max(box[k], crop[k]) if k < 2 else min(box[k], crop[k]) for k in range(4))
+        inside = mask[y1 - crop[1] : max(y2 - crop[1], 0), x1 - crop[0] : max(x2 - crop[0], 0)]
+        self._masks.add(mask)
         self._boxes.append(box)
         self._crops.append(crop)
-        self._last = png
+        self._shown.append(_shown(inside, (x1, y1)))
         return box
 
     def finish(self) -> tuple[dict[str, str], Origin]:
@@ -206,78 +254,14 @@ class PlacesWriter:
         """
         if not self._boxes:
             raise Unprocessable(f"{self._directory / PLACES}: there is no frame to place a face in")
-        self._zip.close()
-        np.savez_compressed(
-            self._directory / PLACES,
-            version=np.int32(VERSION),
-            boxes=np.asarray(self._boxes, np.int32),
-            crops=np.asarray(self._crops, np.int32),
-            settings=np.asarray(self._settings.model_dump_json()),
-        )
+        self._masks.close()
+        PlaceFile(self._boxes, self._crops, self._shown, self._settings).write(self._directory / PLACES)
         self._finished = True
         return {"places": PLACES, "masks": MASKS}, "landmarks" if self._parser is None else "parser"
 
     def close(self) -> None:
         """Remove what an unfinished writer wrote; nothing after `finish`."""
         if not self._finished:
-            self._zip.close()
+            self._masks.close()
             (self._directory / MASKS).unlink(missing_ok=True)
             (self._directory / PLACES).unlink(missing_ok=True)
-
-
-def _entry(stored: int) -> str:
-    return f"{stored:08d}.png"
-
-
-def _read_places(path: Path, count: int) -> tuple[list[Box], list[Box], Blending]:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            version = int(arrays["version"])
-            if version != VERSION:
-                raise Unprocessable(f"{path} has format {version}; this version reads {VERSION}")
-            boxes, crops = (_boxes(path, name, arrays[name], count) for name in ("boxes", "crops"))
-            settings = Blending.model_validate_json(str(arrays["settings"]))
-    except ValidationError as error:
-        raise Unprocessable(f"{path}: settings: {error.errors()[0]['msg']}") from error
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise Unprocessable(f"{path} is no file of boxes, crops and settings: {error}") from error
-    return boxes, crops, settings
-
-
-def _boxes(path: Path, name: str, array: NDArray[Any], count: int) -> list[Box]:
-    if array.shape != (count, 4) or array.dtype != np.int32:
-        raise Unprocessable(f"{path}: {name} is {array.dtype} {list(array.shape)}, int32 {[count, 4]} is needed")
-    sides = array[:, 2:].astype(np.int64) - array[:, :2]
-    wrong = np.nonzero(((sides < 1) | (sides > MAX_SIDE_PX) | (np.abs(array[:, :2]) > MAX_SIDE_PX)).any(1))[0]
-    if len(wrong):
-        found = array[wrong[0]].tolist()
-        raise Unprocessable(f"{path}: {name}[{wrong[0]}] is {found}; sides of 1 to {MAX_SIDE_PX} pixels are allowed")
-    return [(int(a), int(b), int(c), int(d)) for a, b, c, d in array]
-
-
-def _read_masks(path: Path, crops: list[Box]) -> Iterator[NDArray[np.uint8]]:
-    """The masks one by one, so that only what `place` keeps of them stays in memory."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for stored, crop in enumerate(crops):
-                name = _entry(stored)
-                try:
-                    data = archive.read(name)
-                except KeyError:
-                    raise Unprocessable(f"{path}: mask {name} of frame {stored} is missing") from None
-                yield _mask(path, name, data, (crop[2] - crop[0], crop[3] - crop[1]))
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        raise Unprocessable(f"{path} is no archive of masks: {error}") from error
-
-
-def _mask(path: Path, name: str, data: bytes, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Decode one PNG, whose header must name the size that is wanted before memory is spent on it."""
-    if data[:8] != b"\x89PNG\r\n\x1a\n" or len(data) < PNG_HEADER_BYTES:
-        raise Unprocessable(f"{path}: {name} is no PNG")
-    found = struct.unpack(">II", data[16:PNG_HEADER_BYTES])
-    if found != size:
-        raise Unprocessable(f"{path}: {name} is {found[0]} x {found[1]}, its crop box is {size[0]} x {size[1]}")
-    mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
-    if mask is None:
-        raise Unprocessable(f"{path}: {name} cannot be decoded")
-    return np.asarray(mask, np.uint8)

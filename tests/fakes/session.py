@@ -32,6 +32,13 @@ class FakeAvatar:
         picture[0, 0] = index % self.count
         return picture
 
+    frame_now = frame
+
+    def live(self, now: float) -> int | None:
+        return None
+
+    place = live
+
 
 class FakeEngine:
     """Draws a picture whose pixel [0, 1] is the blend in percent.

@@ -30,7 +30,7 @@ class Teacher:
         self._mouth = Mouth(avatar.engine_file("lite", "mouth"))
         self._paster = Paster(avatar)
         places = Places.load(avatar)
-        self.boxes = np.array([places[i].box for i in range(avatar.count)])
+        self.boxes = places.boxes
         """int [N,4]: x1, y1, x2, y2."""
 
     def idle(self, index: int, shift: NDArray[np.int64] | int = 0) -> Pictures:
