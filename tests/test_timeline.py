@@ -413,7 +413,7 @@ class WatchedAvatar(FakeAvatar):
 
     def __init__(self) -> None:
         self.motion = _Motion()
-        self.place, self.live = self.motion.place, self.motion.show  # type: ignore[method-assign, assignment]
+        self.place, self.live = self.motion.place, self.motion.show  # type: ignore[method-assign]
 
 
 def test_a_motion_goes_on_while_its_only_session_speaks() -> None:
