@@ -25,11 +25,12 @@ class VisageError(Exception):
     kind_zh = "服务器出错"
     """What a Chinese reader is told before an English message."""
     zh = ""
-    """The message in Chinese, where it has one."""
+    """The message in Chinese, where it has one; of a class, where all its messages say the same."""
 
     def __init__(self, message: str = "", zh: str = "") -> None:
         super().__init__(message)
-        self.zh = zh
+        if zh:
+            self.zh = zh
 
     def chinese(self) -> str:
         """The message for a Chinese reader: its Chinese form, or else the kind of error before the English one."""
