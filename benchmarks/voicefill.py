@@ -52,8 +52,9 @@ def _rows(number: int, now: datetime.datetime, numbers: np.random.Generator) -> 
         "sample_rate": 24_000, "channels": 1, "sha256": digest, "peaks": bytes(200), "checks": {}, "created_at": at,
     }  # fmt: skip
     embedding = {
-        "id": new_id("emb"), "file_id": file["id"], "vector": data, "vector_hash": digest, "dimension": CampPlus.id.dimension,
-        "model_name": CampPlus.id.name, "model_version": CampPlus.id.version, "comparable": True, "created_at": at,
+        "id": new_id("emb"), "file_id": file["id"], "vector": data, "vector_hash": digest, "comparable": True,
+        "dimension": CampPlus.id.dimension, "model_name": CampPlus.id.name, "model_version": CampPlus.id.version,
+        "created_at": at,
     }  # fmt: skip
     voice = {
         "id": new_id("voice"), "user_id": owner, "file_id": file["id"], "content_hash": digest, "maker": "designed",

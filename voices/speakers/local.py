@@ -67,7 +67,7 @@ class LocalModel(abc.ABC):
 
     def _remembered(self, pcm: Pcm) -> Vector:
         """What `vector` does; a recording is asked for by the library and by who makes a voice of it."""
-        name = hashlib.sha256(np.ascontiguousarray(pcm)).digest()
+        name = hashlib.sha256(np.asarray(pcm, np.float32).tobytes()).digest()
         if name not in self._recent:
             self._recent[name] = self.vector(pcm)
             if len(self._recent) > RECENT_MAX:
