@@ -14,9 +14,9 @@ from voices.catalogue import folded
 from voices.database import Database
 from voices.people import LOCAL
 from voices.schema import EmbeddingRow, FileRow, UserRow, VoiceRow, new_id, utc_now
+from voices.speakers.local import CampPlus
 
 BATCH = 500
-DIMENSION = 192
 OTHER = "user-other"
 FIRST = ("温柔的", "阳光的", "沉稳的", "可爱的", "young ", "old ", "quiet ", "busy ")
 SECOND = ("小明", "老师", "讲解员", "女孩", "captain", "teacher", "gardener", "painter")
@@ -44,7 +44,7 @@ def _rows(number: int, now: datetime.datetime, numbers: np.random.Generator) -> 
     tags = random.sample(["warm", "news", "少年", "御姐", "story", "广告"], 2)
     digest = hashlib.sha256(str(number).encode()).hexdigest()
     at = now - datetime.timedelta(minutes=number)
-    vector = numbers.standard_normal(DIMENSION)
+    vector = numbers.standard_normal(CampPlus.id.dimension)
     data = (vector / np.linalg.norm(vector)).astype("<f4").tobytes()
     file = {
         "id": new_id("file"), "user_id": owner, "filename": f"{number}.wav", "file_path": f"uploads/{number}",
@@ -52,8 +52,9 @@ def _rows(number: int, now: datetime.datetime, numbers: np.random.Generator) -> 
         "sample_rate": 24_000, "channels": 1, "sha256": digest, "peaks": bytes(200), "checks": {}, "created_at": at,
     }  # fmt: skip
     embedding = {
-        "id": new_id("emb"), "file_id": file["id"], "vector": data, "vector_hash": digest, "dimension": DIMENSION,
-        "model_name": "campplus", "model_version": "bench", "comparable": True, "created_at": at,
+        "id": new_id("emb"), "file_id": file["id"], "vector": data, "vector_hash": digest, "comparable": True,
+        "dimension": CampPlus.id.dimension, "model_name": CampPlus.id.name, "model_version": CampPlus.id.version,
+        "created_at": at,
     }  # fmt: skip
     voice = {
         "id": new_id("voice"), "user_id": owner, "file_id": file["id"], "content_hash": digest, "maker": "designed",

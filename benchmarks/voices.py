@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import secrets
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -121,27 +119,15 @@ async def _get(http: aiohttp.ClientSession, url: str, query: dict[str, str]) -> 
     return (time.monotonic() - sent) * 1000, body
 
 
-def _makes_voices(plan: Plan, folder: str) -> bool:
-    """Whether this server has a maker of its own that can be used."""
-    with plan.launcher.run("--model", "testcard", *_apart(folder)) as server:
-        try:
-            answer = urllib.request.urlopen(f"{server.url}/api/voices/options")
-        except OSError:
-            return False
-        with answer:
-            return any(maker["usable"] for maker in json.load(answer)["data"]["makers"])
-
-
 @contextlib.contextmanager
-def _maker(plan: Plan, folder: str) -> Iterator[tuple[Server, str]]:
-    """A server that makes voices: this one, else a stand-in whose maker takes no time."""
-    if _makes_voices(plan, folder):
+def _makers(plan: Plan, folder: str, *, own: bool) -> Iterator[Server]:
+    """A server that makes voices: this one, or the library alone with a maker that takes no time."""
+    if own:
         with plan.launcher.run(*_apart(folder)) as server:
-            yield server, "this server's own maker"
+            yield server
         return
-    stand_in = Launcher(f"{sys.executable} -m tests.fakes.voiceserver {folder} {{port}}")
-    with stand_in.run() as server:
-        yield server, "a maker that takes no time, and no speaker model"
+    with Launcher(f"{sys.executable} -m tests.fakes.voiceserver {folder} {{port}}").run() as server:
+        yield server
 
 
 def _apart(folder: str) -> list[str]:
@@ -151,29 +137,37 @@ def _apart(folder: str) -> list[str]:
 
 async def creation(plan: Plan) -> list[Figure]:
     """From the first byte of an upload to the answer with the voice and its preview."""
-    repeats = 4 if plan.quick else 20
-    whole = Figure("creation", "upload and creation of a voice", "s", [], CREATE_BAR_S)
-    uploads = Figure("creation", "of which: upload and judgement of the recording", "s", [])
-    with tempfile.TemporaryDirectory(prefix="visage-bench-") as folder, _maker(plan, folder) as (server, maker):
-        whole.note = maker
-        async with aiohttp.ClientSession() as http:
-            await _upload(http, server.url, clip(0) + bytes(1))  # starts the process that judges
-            for number in range(repeats):
-                began = time.monotonic()
-                status, body = await _upload(http, server.url, clip(number % 3) + bytes(2 + number))
-                if status != 201:
-                    whole.failed.append(f"upload: HTTP {status}: {body['message']}")
-                    continue
-                uploaded = time.monotonic()
-                asked = {"fileId": body["data"]["fileId"], "consent": CONSENT}
-                async with http.post(f"{server.url}/api/voices", json=asked) as answer:
-                    made = await answer.json()
-                if answer.status != 201:
-                    whole.failed.append(f"creation: HTTP {answer.status}: {made['message']}")
-                    continue
-                whole.values.append(time.monotonic() - began)
-                uploads.values.append(uploaded - began)
-    return [whole, uploads]
+    figures = []
+    for own, maker in ((False, "a maker that takes no time"), (True, "the designed voice and CAM++")):
+        whole = Figure("creation", f"upload and creation of a voice, {maker}", "s", [], CREATE_BAR_S)
+        uploads = Figure("creation", f"of which: upload and judgement of the recording, {maker}", "s", [])
+        with tempfile.TemporaryDirectory(prefix="visage-bench-") as folder, _makers(plan, folder, own=own) as server:
+            if own:
+                await server.settle()
+            await _created(server, 4 if plan.quick else 20, whole, uploads)
+        figures += [whole, uploads]
+    return figures
+
+
+async def _created(server: Server, repeats: int, whole: Figure, uploads: Figure) -> None:
+    async with aiohttp.ClientSession() as http:
+        await _get(http, f"{server.url}/api/voices/options", {})  # as a page does, which has everything loaded
+        await _upload(http, server.url, clip(0) + bytes(1))
+        for number in range(repeats):
+            began = time.monotonic()
+            status, body = await _upload(http, server.url, clip(number % 3) + bytes(2 + number))
+            if status != 201:
+                whole.failed.append(f"upload: HTTP {status}: {body['message']}")
+                continue
+            uploaded = time.monotonic()
+            asked = {"fileId": body["data"]["fileId"], "consent": CONSENT}
+            async with http.post(f"{server.url}/api/voices", json=asked) as answer:
+                made = await answer.json()
+            if answer.status != 201:
+                whole.failed.append(f"creation: HTTP {answer.status}: {made['message']}")
+                continue
+            whole.values.append(time.monotonic() - began)
+            uploads.values.append(uploaded - began)
 
 
 async def _upload(http: aiohttp.ClientSession, url: str, recording: bytes) -> tuple[int, dict[str, Any]]:

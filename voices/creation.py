@@ -177,9 +177,9 @@ class Making:
             file = await session.get_one(FileRow, self._job.file_id)
         await self._stage("checking")
         async with opened(parts.storage, file, request["text"], request["language"]) as clip:
-            await parts.embeddings.check_one_speaker(clip.pcm, file.id)
             await self._stage("embedding")
             embedding = await parts.embeddings.of_file(file) if parts.embeddings.usable else None
+            await parts.embeddings.check_one_speaker(clip.pcm, file.id)
             await self._stage("cloning")
             wanted = request["sample_text"] or sample_text_for(clip, maker)
             made = await self._made(maker, clip, model, wanted)

@@ -30,6 +30,10 @@ SUFFIXES = {
 }
 
 
+AT_ONCE = 8
+"""Recordings being received or judged; each is held in memory, and all of them want the event loop now and then."""
+
+
 class Files:
     """Recordings in the database and in storage.
 
@@ -43,6 +47,8 @@ class Files:
         self._database = database
         self._outbox = outbox
         self._desk = desk
+        self.places = asyncio.Semaphore(AT_ONCE)
+        """To be held by whoever receives a recording, until it is taken."""
 
     async def take(self, user: User, filename: str, data: bytes) -> tuple[FileRow, bool]:
         """Take a recording: its row, and whether the user had uploaded these bytes before.

@@ -16,7 +16,7 @@ from server.library.access import library, reader_of
 from server.library.download import send
 
 UPLOADS_MAX = 128
-"""Recordings being received or judged at once; each is held in memory."""
+"""Uploads that are being received, judged, or wait for their turn."""
 UPLOAD_TIMEOUT_S = 300.0
 
 TAG = "files"
@@ -29,24 +29,26 @@ async def upload_file(call: Call[Nothing]) -> Any:
         raise Busy(f"{UPLOADS_MAX} recordings are being uploaded at this moment: try again in a second")
     services.voice_uploads += 1
     try:
-        form = await read_form(
-            call.request,
-            ("file",),
-            mib_max=services.settings.max_voice_mb,
-            timeout_s=UPLOAD_TIMEOUT_S,
-            decoders=services.decoders,
-        )
-        try:
-            if form.file is None:
-                raise BadRequest("file is missing: send the recording as multipart form field `file`")
-            data = await asyncio.get_running_loop().run_in_executor(services.decoders, form.file.read)
-        finally:
-            form.close()
-        row, duplicated = await opened.files.take(call.user, form.filename, data)
+        async with opened.files.places:
+            filename, data = await _received(call)
+            row, duplicated = await opened.files.take(call.user, filename, data)
     finally:
         services.voice_uploads -= 1
     voices = await opened.catalogue.of_file(row.id) if duplicated else ()
     return success(cards.file_info(opened, row, voices, duplicated), "library", 200 if duplicated else 201)
+
+
+async def _received(call: Call[Nothing]) -> tuple[str, bytes]:
+    """The recording's name and bytes."""
+    services = call.services
+    mib_max, decoders = services.settings.max_voice_mb, services.decoders
+    form = await read_form(call.request, ("file",), mib_max=mib_max, timeout_s=UPLOAD_TIMEOUT_S, decoders=decoders)
+    try:
+        if form.file is None:
+            raise BadRequest("file is missing: send the recording as multipart form field `file`")
+        return form.filename, await asyncio.get_running_loop().run_in_executor(decoders, form.file.read)
+    finally:
+        form.close()
 
 
 async def get_file(call: Call[shapes.OfFile]) -> Any:

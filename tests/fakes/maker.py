@@ -103,7 +103,7 @@ class FakeSpeakers:
 
     id: ModelId = ModelId("spectrum", "1", 64)
     comparable: bool = True
-    same_speaker: float = 0.8
+    same_speaker: float = 0.5
     missing: str | None = None
     failure: EngineError | None = None
 

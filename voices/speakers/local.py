@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import functools
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ SHORTEST_S = 0.5
 LONGEST_S = 30.0
 """Of a longer recording the middle is heard: more of it costs time and says no more of the speaker."""
 NICE = 5
+RECENT_MAX = 16
+"""Vectors of the latest recordings that are remembered."""
 
 
 class LocalModel(abc.ABC):
@@ -45,6 +48,7 @@ class LocalModel(abc.ABC):
         self._checkpoint = checkpoints / self.checkpoint
         self._worker = Worker(self.id.name, NICE)
         self._network: onnxruntime.InferenceSession | None = None
+        self._recent: dict[bytes, Vector] = {}
 
     def why_not(self) -> str | None:
         """None when the checkpoint is there."""
@@ -59,7 +63,16 @@ class LocalModel(abc.ABC):
             EngineError: less than SHORTEST_S of sound, or silence; or the checkpoint cannot be loaded.
             Unavailable: the checkpoint is missing.
         """
-        return await self._worker.run(functools.partial(self.vector, pcm))
+        return await self._worker.run(functools.partial(self._remembered, pcm))
+
+    def _remembered(self, pcm: Pcm) -> Vector:
+        """What `vector` does; a recording is asked for by the library and by who makes a voice of it."""
+        name = hashlib.sha256(np.asarray(pcm, np.float32).tobytes()).digest()
+        if name not in self._recent:
+            self._recent[name] = self.vector(pcm)
+            if len(self._recent) > RECENT_MAX:
+                del self._recent[next(iter(self._recent))]
+        return self._recent[name]
 
     async def warm_up(self) -> None:
         """Load the network and run it once, so that the first recording is heard as quickly as the rest.
