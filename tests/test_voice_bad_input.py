@@ -227,7 +227,8 @@ async def test_an_error_nobody_foresaw_tells_its_id_in_the_envelope(
         body = await answer.json()
         assert answer.status == 500 and "secret" not in json.dumps(body)
         refused(body, "internal_error")
-        assert body["error"]["details"] == {"request_id": "abc-1"}
+        details = body["error"]["details"]
+        assert details["request_id"] == "abc-1" and "abc-1" in details["en"] and "abc-1" in details["zh"]
 
 
 async def test_openais_clients_are_refused_in_their_shape(tmp_path: Path) -> None:
