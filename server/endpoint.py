@@ -167,7 +167,7 @@ class Endpoint(Generic[Given]):
     success: tuple[int, ...] = (200,)
     """Statuses of answers that are no failure."""
     media: str = "application/json"
-    """What a whole response is, when the handler returns one."""
+    """What a whole response is, when the handler returns one; several kinds stand as in an Accept header."""
     statuses: tuple[int, ...] = ()
     """Failures it may answer besides those every route has."""
     locked: bool = True

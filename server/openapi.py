@@ -161,11 +161,13 @@ def _answer(endpoint: Endpoint[Any], schemas: dict[str, Any], status: int) -> di
     if status == 302:
         return described
     if endpoint.media != "application/json":
-        schema: dict[str, Any] = {"type": "string"}
-        if endpoint.media.startswith(("video/", "audio/")):
-            schema = {"type": "string", "contentMediaType": endpoint.media}
-        return {**described, "content": {endpoint.media: {"schema": schema}}}
+        return {**described, "content": {media: {"schema": _bytes(media)} for media in endpoint.media.split(", ")}}
     return {**described, "content": {"application/json": {"schema": _envelope(endpoint, schemas)}}}
+
+
+def _bytes(media: str) -> dict[str, Any]:
+    """A body that is not JSON."""
+    return {"type": "string"} if media.startswith("text/") else {"type": "string", "contentMediaType": media}
 
 
 def _envelope(endpoint: Endpoint[Any], schemas: dict[str, Any]) -> dict[str, Any]:

@@ -93,8 +93,8 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
         "GET", "/api/files/{fileId}/content", file_content,
         "A recording's bytes; takes Range. Opened by a key or by the signature of its address.",
         "录音内容，支持 Range。凭密钥或地址签名访问。",
-        TAG, shapes.Content, "query", within=shapes.OfFile, media="audio/wav", success=(200, 206, 302),
-        statuses=(401, 404, 416, 503), locked=False,
+        TAG, shapes.Content, "query", within=shapes.OfFile, media="audio/wav, application/octet-stream",
+        success=(200, 206, 302), statuses=(401, 404, 416, 503), locked=False,
     ),
     Endpoint(
         "DELETE", "/api/files/{fileId}", delete_file,
