@@ -16,14 +16,13 @@ from aiohttp import web
 import configload
 from config import ConfigError, Settings
 from errors import VisageError
-from jsonlines import JsonLines
+from logs import log_to_stderr
 from priority import serve_first
 
 log = logging.getLogger("visage")
 
 COMMANDS = ("serve", "doctor", "weights", "avatar", "users", "voices", "openapi", "config")
 SHUTDOWN_TIMEOUT_S = 2.0
-LOG_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +63,7 @@ def _run(command: str, argv: list[str]) -> int:
     from house.upkeep import limit_arenas
 
     settings = configload.load(argv)
-    _log_to_stderr(settings.log_level, settings.log_format)
+    _set_up_log(settings)
     limit_arenas()
     serve_first()  # every packet of every session passes through the event loop
     gc.disable()  # until `settle_heap`: what is imported lives as long as the process
@@ -72,11 +71,9 @@ def _run(command: str, argv: list[str]) -> int:
     return 0
 
 
-def _log_to_stderr(level: str, form: str) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines() if form == "json" else logging.Formatter(LOG_FORMAT))
-    logging.basicConfig(level=level.upper(), handlers=[handler])
-    if level != "debug":
+def _set_up_log(settings: Settings) -> None:
+    log_to_stderr(settings.log_level.upper(), settings.log_format)
+    if settings.log_level != "debug":
         for noisy in ("aioice", "aiortc"):  # they log every candidate pair, that is visitors' addresses, at info
             logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import os
 import queue
 import signal
@@ -25,6 +24,7 @@ from engines.base import LipRequest
 from engines.sharedmemory import Region, aligned
 from engines.worker import CLOSE_PATIENCE_S, Message, receive, send
 from errors import EngineError, VisageError
+from logs import form_of_children
 from media import I420
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,8 +68,9 @@ class Child:
         except OSError:
             self._free_shared()
             raise
-        level = logging.getLogger().getEffectiveLevel()
-        self._say({"engine": engine, "kwargs": kwargs, "memory_mib": memory_mib, "log_level": level})
+        level, form = form_of_children()
+        log = {"level": level, "form": form}
+        self._say({"engine": engine, "kwargs": kwargs, "memory_mib": memory_mib, "log": log})
 
     def _spawn(self, descriptors: list[int]) -> subprocess.Popen[bytes]:
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))

@@ -37,6 +37,7 @@ from avatar import Avatar
 from engines.base import LipEngine, LipRequest, WarmEngine, lanes_of
 from engines.sharedmemory import Region
 from errors import VisageError
+from logs import log_to_stderr
 from media import I420
 from reelstore import ReelStore
 
@@ -185,7 +186,7 @@ def main(descriptors: list[int]) -> int:
     specification = receive(connection)
     if specification is None:
         return 1
-    logging.basicConfig(level=specification["log_level"], format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    log_to_stderr(**specification["log"])
     try:
         engine = make_engine(specification["engine"], specification["kwargs"])
     except Exception as error:

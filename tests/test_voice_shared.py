@@ -1,10 +1,9 @@
-"""What processes share: the cache and news in memory and in Redis; addresses of settings; the log as JSON."""
+"""What processes share: the cache and news in memory and in Redis; addresses of settings."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +14,6 @@ import pytest
 
 from config import ConfigError, Settings
 from configload import load
-from jsonlines import JsonLines
 from tests.fakes.library import CONSENT, clip, made, shelves, upload
 from tests.test_voice_library import data
 from voices import library
@@ -178,16 +176,3 @@ def test_packages_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(ConfigError, match="make platform"):
             library.check(Settings(**more))  # type: ignore[arg-type]
     library.check(Settings())
-
-
-def test_the_log_can_be_lines_of_json() -> None:
-    try:
-        raise ValueError("bad 值")
-    except ValueError:
-        record = logging.LogRecord(
-            "voices.x", logging.WARNING, "f", 1, "job %s failed", ("job-1",), __import__("sys").exc_info()
-        )
-    record.job = "job-1"
-    line = json.loads(JsonLines().format(record))
-    assert line["level"] == "warning" and line["message"] == "job job-1 failed" and line["logger"] == "voices.x"
-    assert "bad 值" in line["error"] and line["job"] == "job-1" and line["time"].endswith("+00:00")

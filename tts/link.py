@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
+from logs import form_of_children
 from tts import messages
 
 PING_EVERY_S = 5.0
@@ -160,9 +161,9 @@ def _start(connection: socket.socket, module: str) -> subprocess.Popen[bytes]:
     It stays in the server's session, since Linux may share the cores out by session first and by niceness second.
     """
     path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH")) if part)
-    level = logging.getLogger().getEffectiveLevel()
+    level, form = form_of_children()
     # -P: what lies in the working directory is not what the process means by its imports.
-    command = [sys.executable, "-P", "-m", module, str(connection.fileno()), str(level)]
+    command = [sys.executable, "-P", "-m", module, str(connection.fileno()), str(level), form]
     return subprocess.Popen(
         command,
         pass_fds=(connection.fileno(),),

@@ -23,6 +23,7 @@ import numpy as np
 
 from errors import VisageError
 from house.upkeep import limit_arenas, settle_heap
+from logs import log_to_stderr
 from priority import give_way
 from tts import messages
 from tts.base import Sound, SpeechEngine
@@ -30,11 +31,10 @@ from tts.base import Sound, SpeechEngine
 if TYPE_CHECKING:
     from asr.base import RecognitionEngine
 
-LOG_FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 NICE = 5
 """Speech is made a clause ahead and heard after it was said, both in bursts; pictures and packets are due now."""
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("tts.process")  # run as a program, it is called __main__
 
 
 class SpeechServer:
@@ -142,11 +142,11 @@ async def _serve(descriptor: int) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Serve the socket of descriptor `argv[0]`, logging to standard error from level `argv[1]` on."""
+    """Serve the socket of descriptor `argv[0]`, logging to standard error from level `argv[1]` on, as `argv[2]`."""
     # The server is asked to stop, drains, and closes the socket: until then a signal to both must not silence it.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(level=int(argv[1]), format=LOG_FORMAT)
+    log_to_stderr(int(argv[1]), argv[2])
     limit_arenas()
     give_way(NICE)
     asyncio.run(_serve(int(argv[0])))

@@ -22,6 +22,7 @@ import numpy as np
 
 from errors import VisageError
 from listening.vad import WINDOW, SileroVad
+from logs import log_to_stderr
 from tts import messages
 from voices.audio.judge import Limits
 from voices.audio.prepare import prepare
@@ -57,7 +58,7 @@ def _answers(number: int, facts: messages.Facts, data: bytes, vad: SileroVad) ->
         return [messages.pack(refusal), messages.pack({"id": number, "is": "end"})]
     except Exception as error:  # a library may raise anything; the next recording must still be answered
         if not isinstance(error, VisageError):
-            logging.getLogger(__name__).exception("a recording could not be made ready")
+            logging.getLogger("voices.audio.process").exception("a recording could not be made ready")
         return [messages.pack({"id": number, "is": "error", **messages.error_facts(error, "audio")})]
     told: dict[str, Any] = dataclasses.asdict(dataclasses.replace(made, wav=b"", peaks=b""))
     told |= {"wav": None, "peaks": list(made.peaks)}
@@ -76,10 +77,10 @@ async def _serve(descriptor: int) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Serve the socket of descriptor `argv[0]`, logging to standard error from level `argv[1]` on."""
+    """Serve the socket of descriptor `argv[0]`, logging to standard error from level `argv[1]` on, as `argv[2]`."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the parent ends it, by closing the socket
         signal.signal(number, signal.SIG_IGN)
-    logging.basicConfig(level=int(argv[1]), format="%(asctime)s %(levelname).1s %(name)s: %(message)s")
+    log_to_stderr(int(argv[1]), argv[2])
     os.nice(NICENESS)
     with contextlib.suppress(ValueError, OSError):  # a lower limit is set already
         resource.setrlimit(resource.RLIMIT_DATA, (DATA_BYTES_MAX, DATA_BYTES_MAX))
