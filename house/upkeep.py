@@ -59,7 +59,7 @@ class _Worst:
 
 
 class Upkeep:
-    """One task on the event loop.
+    """One task on the event loop, from `start` on.
 
     Args:
         ended: how many sessions have ended so far.
@@ -70,6 +70,10 @@ class Upkeep:
         self._lags, self._holds = _Worst(), _Worst()
         self._tidied = 0
         self._tidied_at = time.monotonic()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, when nothing is left to do before somebody can be served."""
         self._task = asyncio.create_task(self._run(), name="upkeep")
 
     def lag_s(self) -> float:
@@ -82,8 +86,9 @@ class Upkeep:
 
     async def aclose(self) -> None:
         """End the task."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
         due, starved_s = time.monotonic() + LAG_INTERVAL_S, _starved_s()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from avatarbuild.tasks import AvatarTasks
 from chat import localmodel
@@ -30,7 +31,9 @@ from sessions.session import Session
 from transport.recordings import Recordings
 from tts.base import SpeechEngine
 from tts.library import LibraryEngine
-from voices.library import Library, check
+
+if TYPE_CHECKING:
+    from voices.library import Library
 
 HERE = Path(__file__).parent.parent
 WEB = HERE / "web" / "dist"
@@ -81,6 +84,8 @@ def make_library(settings: Settings, house: House, engine: LibraryEngine) -> Lib
     """
     if settings.library == "off":
         return None
+    from voices.library import Library, check  # half a second, which a server without it need not wait for
+
     check(settings)
     return Library(settings, VOICES, house.speech, engine)
 
@@ -150,6 +155,7 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
             ears=listening.ears(),
             library=library,
         )
+        upkeep.start()
         yield services
     finally:
         await upkeep.aclose()

@@ -14,6 +14,7 @@ from house.upkeep import LAG_MEMORY_S, Upkeep, _Worst
 
 async def test_a_blocked_loop_is_noticed() -> None:
     upkeep = Upkeep(lambda: 0)
+    upkeep.start()
     try:
         await asyncio.sleep(0.06)
         time.sleep(0.2)  # noqa: ASYNC251
@@ -28,6 +29,7 @@ async def test_waiting_for_a_core_is_lag_but_no_holding(monkeypatch: pytest.Monk
     """As the kernel tells it: the thread was ready for all the time that was lost."""
     monkeypatch.setattr("house.upkeep._starved_s", time.monotonic)
     upkeep = Upkeep(lambda: 0)
+    upkeep.start()
     try:
         await asyncio.sleep(0.06)
         time.sleep(0.2)  # noqa: ASYNC251
@@ -62,6 +64,7 @@ async def test_what_an_ended_session_leaves_is_freed() -> None:
     ended = 0
     gc.disable()
     upkeep = Upkeep(lambda: ended)
+    upkeep.start()
     upkeep._tidied_at -= 1000
     try:
         left = weakref.ref(Cycle())

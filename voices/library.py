@@ -1,7 +1,7 @@
 """`Library`: the voice library of a server, opened behind its start.
 
-Importing what it is made of takes a second, and a database may be gone for a while. So the server is ready without it;
-whoever wants it waits until it is open, or is told why it cannot be.
+A database may be gone for a while. So the server is ready without it; whoever wants it waits until it is open, or is
+told why it cannot be. Only importing it comes before: on a thread beside the event loop that would hold the loop.
 """
 
 from __future__ import annotations
@@ -9,19 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import gc
-import importlib
 import importlib.util
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from config import ConfigError, Settings
 from errors import Unavailable, VisageError
 from tts.library import PREFIX, LibraryEngine
+from voices.opened import Opened, Plan, open_library
 from voices.people import LOCAL, User
 
 if TYPE_CHECKING:
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from voices.audio.desk import Desk
     from voices.audio.judge import Limits
     from voices.cloning.build import Makers
-    from voices.opened import Opened
     from voices.speakers.base import SpeakerModel
 
 RETRY_S = 2.0
@@ -45,19 +42,6 @@ def _makers(settings: Settings, chain: Chain | None, speakers: SpeakerModel | No
     from voices.cloning.build import build_makers
 
     return build_makers(settings, chain, speakers)
-
-
-def _imported(name: str) -> ModuleType:
-    """A module that brings much with it, out of the collector's sight, which would hold all threads to look at it."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        module = importlib.import_module(name)
-        gc.freeze()
-        return module
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _speaker_model(settings: Settings) -> SpeakerModel | None:
@@ -159,8 +143,7 @@ class Library:
 
     async def _open(self) -> Opened:
         try:
-            module = await asyncio.to_thread(_imported, "voices.opened")
-            plan = module.Plan(
+            plan = Plan(
                 settings=self._settings,
                 root=self._root,
                 chain=self._chain,
@@ -169,9 +152,8 @@ class Library:
                 speaker_model=self._sources.speaker_model,
                 desk=self._sources.desk,
             )
-            opened: Opened = await self._stack.enter_async_context(module.open_library(plan))
-            self._opened = opened
-            return opened
+            self._opened = await self._stack.enter_async_context(open_library(plan))
+            return self._opened
         except ConfigError as error:
             self._failed_at = time.monotonic()
             raise Unavailable(f"the voice library cannot be opened: {error}") from error

@@ -1,4 +1,4 @@
-"""`open_library`: the voice library put together over its database. Imported when it opens: SQLAlchemy takes a second.
+"""`open_library`: the voice library put together over its database.
 
 The parts know nothing of HTTP; what a request may do is told by the user it is given.
 """
@@ -50,7 +50,7 @@ TIDY_EVERY_S = 3_600.0
 DATABASE = "library.db"
 STORAGE = "storage"
 
-configure_mappers()  # here, on the thread that imports this, and not when the first request comes
+configure_mappers()  # here, and not when the first request comes
 
 log = logging.getLogger(__name__)
 
