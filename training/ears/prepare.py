@@ -15,9 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from training.ears.espeak import Espeak, EspeakSpeaker
 from training.ears.voices import (
-    Espeak,
-    EspeakSpeaker,
     FliteSpeaker,
     HibariSpeaker,
     KokoroModel,

@@ -1,12 +1,10 @@
-"""Synthetic speakers whose phoneme times are known: hibari, Kokoro, espeak-ng and flite.
+"""Synthetic speakers whose phoneme times are known: hibari, Kokoro and flite (espeak-ng: `espeak.py`).
 
 Each speaker turns a sentence into an `Utterance`. Times come from the synthesizer itself, never from an aligner.
 """
 
 from __future__ import annotations
 
-import ctypes
-import ctypes.util
 import dataclasses
 import subprocess
 import tempfile
@@ -142,82 +140,6 @@ class KokoroSpeaker:
         wav, durations = self._model.session.run(["waveform", KOKORO_DURATIONS], feed)
         pcm = soxr.resample(wav.reshape(-1), NEURAL_RATE_HZ, SAMPLE_RATE_HZ)
         return Utterance(pcm, timed(["", *symbols, ""], durations.reshape(-1)))
-
-
-class _EspeakEvent(ctypes.Structure):
-    """`espeak_EVENT` of espeak-ng's speak_lib.h; `id` is read as the 8 bytes of a phoneme name."""
-
-    _fields_ = [
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("id", ctypes.c_char * 8),
-    ]
-
-
-class Espeak:
-    """The espeak-ng library, once per process."""
-
-    _SYNCHRONOUS = 2
-    _PHONEME_EVENTS_IPA = 1 | 2
-    _UTF8 = 1
-    _RATE_PARAMETER = 1
-    _PITCH_PARAMETER = 3
-    _EVENT_END = 0
-    _EVENT_PHONEME = 7
-
-    def __init__(self) -> None:
-        name = ctypes.util.find_library("espeak-ng")
-        if name is None:
-            raise FileNotFoundError("espeak-ng: library not found, install the Debian package espeak-ng")
-        self._library = ctypes.CDLL(name)
-        self.rate_hz = int(self._library.espeak_Initialize(self._SYNCHRONOUS, 0, None, self._PHONEME_EVENTS_IPA))
-        kind = ctypes.CFUNCTYPE(
-            ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_EspeakEvent)
-        )
-        self._callback = kind(self._on_samples)
-        self._library.espeak_SetSynthCallback(self._callback)
-        self._pieces: list[NDArray[np.int16]] = []
-        self._marks: list[tuple[str, int]] = []
-
-    def _on_samples(self, samples: Any, count: int, events: Any) -> int:
-        if samples and count > 0:
-            self._pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        k = 0
-        while events[k].type != self._EVENT_END:
-            if events[k].type == self._EVENT_PHONEME:
-                self._marks.append((events[k].id.decode("utf-8", "ignore"), events[k].sample))
-            k += 1
-        return 0
-
-    def say(self, text: str, voice: str, words_per_minute: int, pitch: int) -> Utterance:
-        self._pieces, self._marks = [], []
-        if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
-            raise ValueError(f"espeak-ng: voice {voice!r} not known, `espeak-ng --voices` lists them")
-        self._library.espeak_SetParameter(self._RATE_PARAMETER, words_per_minute, 0)
-        self._library.espeak_SetParameter(self._PITCH_PARAMETER, pitch, 0)
-        data = text.encode()
-        self._library.espeak_Synth(data, len(data) + 1, 0, 1, 0, self._UTF8, None, None)
-        pcm = np.concatenate(self._pieces).astype(np.float32) / 32768
-        edges = [sample / self.rate_hz for _, sample in self._marks] + [len(pcm) / self.rate_hz]
-        phones = tuple(
-            Phone(symbol, a, b) for (symbol, _), a, b in zip(self._marks, edges[:-1], edges[1:], strict=True)
-        )
-        return Utterance(soxr.resample(pcm, self.rate_hz, SAMPLE_RATE_HZ), phones)
-
-
-class EspeakSpeaker:
-    """One voice of espeak-ng, e.g. `en-us+f2` or `cmn+m3`; a voice of another language reads the text its own way."""
-
-    def __init__(self, library: Espeak, voice: str, pitch: int = 50) -> None:
-        self._library, self._voice, self._pitch = library, voice, pitch
-
-    def say(self, text: str, language: str, speed: float) -> Utterance:
-        return self._library.say(text, self._voice, round(165 * speed), self._pitch)
 
 
 FLITE_TO_IPA = {
