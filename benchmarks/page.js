@@ -151,14 +151,15 @@
       return this.room.stream.getAudioTracks()[0];
     }
 
-    // What was sent before she fell silent is dropped, as the product's page does.
+    // What was sent before she fell silent is not played, as in the product's page (hush.ts).
     told(message) {
-      const [, name] = /"event": "(paused|interrupted)"/.exec(message) || [];
-      if (!name || !this.options.hushMs[name]) return;
+      const [, name] = /"event": ?"(paused|interrupted|resumed|speech\.started)"/.exec(message) || [];
+      if (!name) return;
       const tracks = this.pc.getReceivers().map(({track}) => track).filter(({kind}) => kind === 'audio');
-      for (const track of tracks) track.enabled = false;
+      const hushMs = this.options.hushMs[name] || 0;
+      for (const track of tracks) track.enabled = !hushMs;
       clearTimeout(this.hushed);
-      this.hushed = setTimeout(() => { for (const track of tracks) track.enabled = true; }, this.options.hushMs[name]);
+      this.hushed = setTimeout(() => { for (const track of tracks) track.enabled = true; }, hushMs);
     }
 
     async listen(track) {

@@ -30,8 +30,8 @@ LEAD_S = 4.0
 LOADING_S = 90.0
 """For a server to load what it hears with, when it is asked for the first time."""
 END_S = 1.0
-HUSH_MS: dict[str, int] = {}
-"""For so long the product's page plays nothing after these events; without one it plays what was sent before."""
+HUSH_MS = {"paused": 300, "interrupted": 300}
+"""For so long the product's page plays nothing after these events (`web/src/hush.ts`)."""
 
 
 @dataclasses.dataclass(frozen=True)

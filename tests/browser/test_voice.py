@@ -27,6 +27,13 @@ KEEP_STREAM = """{
 }"""
 REFUSE = "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('scripted', '%s'); };"
 
+LISTEN = """{
+  const context = new AudioContext(), heard = new AnalyserNode(context, {fftSize: 1024});
+  context.createMediaStreamSource(document.querySelector('video').srcObject).connect(heard);
+  const sound = new Float32Array(heard.fftSize);
+  window.loudness = () => { heard.getFloatTimeDomainData(sound); return Math.max(...sound.map(Math.abs)); };
+}"""
+
 
 def event(name: str, **data: Any) -> dict[str, Any]:
     return {"event": name, **data}
@@ -126,6 +133,20 @@ async def test_text_and_voice_are_one_conversation(fake: Fake, open_page: OpenPa
     await fake.tell(event("listening", state="nothing was recognised"))
     await expect(page.locator(VOICE)).to_contain_text("not understood")
     await expect(page.locator(LINES)).to_have_count(1)
+
+
+async def test_she_is_silent_as_soon_as_she_has_stopped_whatever_is_still_on_its_way(
+    fake: Fake, open_page: OpenPage
+) -> None:
+    page = await open_page(fake.base, **ALLOWED)
+    await page.evaluate(LISTEN)
+    await say(page, "word " * 60)
+    await page.wait_for_function("loudness() > 0.05")
+    async with asyncio.timeout(10):
+        while await page.evaluate("loudness()") > 0:
+            await fake.tell(event("paused"))  # the tone goes on: it is the page that keeps it back
+    await page.wait_for_function("loudness() > 0.05")
+    assert problems(page) == []
 
 
 async def test_muted_nothing_leaves_the_page(fake: Fake, open_page: OpenPage) -> None:

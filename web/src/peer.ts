@@ -1,6 +1,7 @@
 /** One WebRTC connection to the presenter, from the offer to its end. */
 
 import type { Api, OfferOptions } from "./api";
+import { Hush } from "./hush";
 import type { Trouble } from "./link-state";
 
 export interface PeerEvents {
@@ -57,6 +58,7 @@ class LivePeer implements Peer {
   private readonly pc: RTCPeerConnection;
   private readonly sound: RTCRtpTransceiver;
   private readonly stream = new MediaStream();
+  private readonly hush = new Hush(() => this.stream.getAudioTracks());
   private readonly timers = new Set<ReturnType<typeof setTimeout>>();
   private connected = false;
   private flowing = false;
@@ -71,7 +73,9 @@ class LivePeer implements Peer {
     this.pc = new RTCPeerConnection({ iceServers });
     const channel = this.pc.createDataChannel("events");
     channel.onmessage = (message) => {
-      if (!this.ended && typeof message.data === "string") events.message(message.data);
+      if (this.ended || typeof message.data !== "string") return;
+      this.hush.hear(message.data);
+      events.message(message.data);
     };
     channel.onopen = () => {
       channel.onclose = () => this.lose("lost"); // one that never opened says nothing: a server may have no channels
@@ -113,6 +117,7 @@ class LivePeer implements Peer {
 
   close(): void {
     this.ended = true;
+    this.hush.end();
     for (const timer of this.timers) clearTimeout(timer);
     this.timers.clear();
     this.pc.close();
