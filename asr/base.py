@@ -58,6 +58,16 @@ class Recogniser(Protocol):
         ...
 
 
+class ListenersRecogniser(Recogniser, Protocol):
+    """What a listener asks."""
+
+    @property
+    def foresees(self) -> bool:
+        """Whether an utterance may be given to it as final that turns out to go on: not where each costs money or
+        seconds."""
+        ...
+
+
 class RecognitionEngine(Recogniser, Protocol):
     """A member of the chain."""
 

@@ -55,6 +55,12 @@ class RecogniserChain:
         """Whether an engine that can be used now makes captions."""
         return any(engine.takes_partials and not engine.why_not() for engine in self.engines)
 
+    @property
+    def foresees(self) -> bool:
+        """Whether the engine that is asked first also makes captions, so that one text more costs little."""
+        first = self.candidates()[:1]
+        return bool(first) and first[0].takes_partials
+
     def why_not(self) -> str | None:
         """None when some engine is usable, else the reasons of all."""
         reasons = [engine.why_not() for engine in self.engines]

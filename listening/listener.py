@@ -2,9 +2,9 @@
 
     frames -> Activity -> Recording -> pause -> recogniser + TurnDetector -> turn_ended(Utterance)
 
-At a pause the whole utterance is recognised and judged at once, so that both are there when enough silence has passed;
-speech that resumes before drops them, and one utterance is what was said before and after. All methods belong to one
-event loop; nothing here takes longer than judging a window (0.1 ms).
+At a pause the whole utterance is judged at once, and recognised a little before that (`foresight.py`), so that both are
+there when enough silence has passed; speech that resumes before drops them, and one utterance is what was said before
+and after. All methods belong to one event loop; nothing here takes longer than judging a window (0.1 ms).
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING
 
 from asr.partials import Agreement
 from errors import VisageError
 from listening.activity import WINDOW_S, Activity, Heard
+from listening.foresight import Foresight
 from listening.frames import MicFrame
 from listening.listenerevents import ListenerEvents
 from listening.settings import ListeningSettings
@@ -29,7 +30,7 @@ from listening.utterance import Recording, Utterance
 from listening.vad import SpeechProbability
 
 if TYPE_CHECKING:
-    from asr.base import Recogniser, Transcript
+    from asr.base import ListenersRecogniser, Transcript
     from media import Pcm
 
 READING_LEAST_S = 0.2
@@ -57,7 +58,7 @@ class Listener:
         self,
         vad: SpeechProbability,
         turns: TurnDetector,
-        recogniser: Recogniser,
+        recogniser: ListenersRecogniser,
         settings: ListeningSettings,
         events: ListenerEvents,
         *,
@@ -79,6 +80,7 @@ class Listener:
         self._partial_due_s = 0.0
         self._agreement = Agreement()
         self._empty_partials = 0
+        self._foresight = Foresight(self._recognise, self._foreseen)
         self._judging: asyncio.Task[None] | None = None
         self._captioning: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -113,11 +115,12 @@ class Listener:
 
     async def aclose(self) -> None:
         """End all its tasks."""
-        tasks = [t for t in (self._judging, self._captioning, self._closing, self._watching) if t is not None]
+        foreseen = self._foresight.drop()
+        tasks = (self._judging, self._captioning, self._closing, self._watching, foreseen)
         self._forget()
         if self._closing is not None:
             self._closing.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*filter(None, tasks), return_exceptions=True)
 
     def _take(self, heard: Heard) -> None:
         """One window into the utterance."""
@@ -131,9 +134,14 @@ class Listener:
         if heard.state == "speech":
             if heard.changed:
                 self._cancel(self._judging)
+                self._foresight.drop()
                 self._events.speech_resumed(heard.at)
             self._events.speech_ongoing(heard.at, recording.voiced_s)
-            self._caption(recording)
+            if self._may_end(recording, heard):
+                self._cancel(self._captioning)
+                self._foresight.begin(recording)
+            else:
+                self._caption(recording)
         elif heard.changed:
             self._events.pause(recording.ended)
             self._cancel(self._captioning)
@@ -153,10 +161,23 @@ class Listener:
         self._events.speech_started(recording.began)
         self._events.speech_ongoing(heard.at, recording.voiced_s)
 
+    def _may_end(self, recording: Recording, heard: Heard) -> bool:
+        """Whether it is worth while to recognise the utterance before its pause is believed."""
+        settings = self._settings
+        is_quiet = heard.ends - recording.ended >= settings.hush_s - WINDOW_S / 2
+        return is_quiet and recording.voiced_s >= settings.min_speech_s and self._recogniser.foresees
+
+    def _foreseen(self, recording: Recording, transcript: Transcript) -> None:
+        """A text that is the final one unless they go on; then it is a caption."""
+        self._partial_due_s = recording.seconds + self._settings.partial_every_s
+        if recording is self._recording and _says_something(transcript):
+            self._events.partial(self._agreement.add(transcript.text)[1], transcript.language)
+
     def _forget(self) -> None:
         """The utterance is over."""
         self._recording = None
         self._activity.end()
+        self._foresight.drop()
         for task in (self._judging, self._captioning, self._watching):
             self._cancel(task)
 
@@ -179,7 +200,7 @@ class Listener:
 
     def _caption(self, recording: Recording) -> None:
         """Recognise what was said so far, when it is time and nothing else is being recognised."""
-        if self._captioning is not None and not self._captioning.done():
+        if self._foresight.is_busy or (self._captioning is not None and not self._captioning.done()):
             self._partial_due_s = recording.seconds + self._settings.partial_every_s
         elif recording.seconds >= self._partial_due_s and self._empty_partials < self._settings.empty_partials:
             self._captioning = self._start(self._say_partial(recording.pcm()), "caption")
@@ -206,7 +227,7 @@ class Listener:
             return
         sounds = asyncio.create_task(self._turns.sounds_finished(pcm), name="smart-turn")
         try:
-            transcript = await self._recognised(pcm)
+            transcript = await self._recognised(self._foresight.text(recording))
             if transcript is None:
                 self._forget()
                 return
@@ -232,10 +253,10 @@ class Listener:
                 verdict = await self._turns.reads_finished(transcript.text, transcript.language)
         return self._turns.judgement(await sounds, verdict, transcript)
 
-    async def _recognised(self, pcm: Pcm) -> Transcript | None:
+    async def _recognised(self, text: Awaitable[Transcript]) -> Transcript | None:
         """The final text; None when there is none, which was told."""
         try:
-            return await self._recognise(pcm)
+            return await text
         except TimeoutError:
             self._events.dropped(f"recogniser gave nothing for {self._settings.recogniser_timeout_s:.0f} s")
         except VisageError as error:
@@ -260,13 +281,15 @@ class Listener:
         """Take the utterance as it is; what follows is another."""
         recording = self._recording
         assert recording is not None
-        pcm = recording.pcm()
+        pcm, begun = recording.pcm(), self._foresight.take(recording)
         self._forget()
         self._cancel(self._closing)
-        self._closing = self._start(self._finish(recording, pcm, reason), "utterance")
+        self._closing = self._start(self._finish(recording, pcm, begun, reason), "utterance")
 
-    async def _finish(self, recording: Recording, pcm: Pcm, reason: Reason) -> None:
-        transcript = await self._recognised(pcm)
+    async def _finish(
+        self, recording: Recording, pcm: Pcm, begun: asyncio.Task[Transcript] | None, reason: Reason
+    ) -> None:
+        transcript = await self._recognised(begun or self._recognise(pcm))
         if transcript is not None:
             self._tell(recording, pcm, transcript, reason)
 

@@ -17,7 +17,7 @@ from listening.turns import TenClassifier, TurnDetector
 if TYPE_CHECKING:
     import onnxruntime
 
-    from asr.base import Recogniser
+    from asr.base import ListenersRecogniser
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class ListeningModels:
 
     async def listener(
         self,
-        recogniser: Recogniser,
+        recogniser: ListenersRecogniser,
         settings: ListeningSettings,
         events: ListenerEvents,
         *,

@@ -27,6 +27,8 @@ class ListeningSettings:
     """The same within a pause: who has just spoken is believed sooner."""
     pause_s: float = 0.2
     """Silence that is a pause. Smart-turn was trained on this much; stops within words are shorter than 150 ms."""
+    hush_s: float = 0.096
+    """Silence from which the utterance may have ended: it is recognised before that is believed (3 windows)."""
     prefix_s: float = 0.4
     """Sound kept from before speech was noticed: 128 ms of noticing, and soft word beginnings Silero hears late."""
     quiet_dbfs: float = -66.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Awaitable, Callable
 
-from asr.base import Recogniser
+from asr.base import ListenersRecogniser
 from listening.listener import Listener, ListenerEvents
 
 
@@ -13,7 +13,7 @@ from listening.listener import Listener, ListenerEvents
 class Ears:
     """What clients are heard with."""
 
-    recogniser: Recogniser
+    recogniser: ListenersRecogniser
     listener: Callable[[ListenerEvents, str | None], Awaitable[Listener]]
     """`listener(events, language)`: a client's own, to be closed by whoever asked."""
     why_not: Callable[[], str | None] = lambda: None

@@ -120,7 +120,7 @@ async def test_missing_engines_are_passed_over_and_named_when_there_is_no_other(
     missing = Scripted("a", missing="a: no weights")
     chain = RecogniserChain([missing, Scripted("b", takes_partials=False)])
     assert (await chain.transcribe(SOUND)).text == "b" and not missing.asked and chain.why_not() is None
-    assert not chain.takes_partials
+    assert not chain.takes_partials and not chain.foresees
     await chain.warm_up()
     assert not missing.warmed
     alone = RecogniserChain([missing])
@@ -134,6 +134,7 @@ async def test_missing_engines_are_passed_over_and_named_when_there_is_no_other(
 async def test_captions_ask_one_engine_that_makes_them() -> None:
     dear, cheap, last = Scripted("a", takes_partials=False), Scripted("b", refused("b")), Scripted("c")
     chain = RecogniserChain([dear, cheap, last])
+    assert chain.takes_partials and not chain.foresees and RecogniserChain([cheap, dear]).foresees
     with pytest.raises(EngineError, match="b: scripted"):
         await chain.transcribe(SOUND, final=False)
     assert not dear.asked and not last.asked, "the next caption comes soon"

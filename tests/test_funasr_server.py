@@ -164,7 +164,8 @@ async def test_online_mode_appends_and_never_takes_back() -> None:
         await one.speak(1.0)
         texts = [await one.answer()]
         await one.pause()
-        texts.append(await one.answer())
+        while not texts[-1]["text"].endswith("?"):
+            texts.append(await one.answer())
         assert "".join(text["text"] for text in texts) == "what is it, then?"
         assert {text["mode"] for text in texts} == {"online"}
 
@@ -330,9 +331,8 @@ def test_sound_that_waited_for_the_models_is_caught_up_with() -> None:
             await client.hear(sound(1.0))
             await client.hear(sound(4.0, 0.0))
         assert 14 < now() < 15.5, "10 s of sound that waited take 5"
-        texts = []
-        while not client.answers.empty():
-            texts.append(client.answers.get_nowait()["text"])
+        answers = [client.answers.get_nowait() for _ in range(client.answers.qsize())]
+        texts = [answer["text"] for answer in answers if answer["mode"] == "2pass-offline"]
         assert texts == ["First.", "Second."], "and two turns are two"
         await client.hear(sound(20))
         assert now() > 25, "what comes too early waits for its time"

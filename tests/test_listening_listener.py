@@ -201,10 +201,60 @@ async def test_the_text_is_there_before_the_turn_is_judged() -> None:
         await it.mouth.speak(1)
         await it.mouth.keep_silent(3)
         times = dict(it.told.log)
-        assert times["likely"] - times["pause"] == pytest.approx(0.2, abs=0.03)
+        foreseen_s = SETTINGS.pause_s - SETTINGS.hush_s
+        assert times["likely"] - times["pause"] == pytest.approx(0.2 - foreseen_s, abs=0.03)
         assert times["ended"] - times["likely"] > 0.5
         (likely,) = it.told.likely
         assert likely.wait_s == SETTINGS.unlikely_s and likely.transcript.text == DONE
+
+
+@virtual
+async def test_the_text_is_asked_for_before_the_pause_is_believed_and_only_once() -> None:
+    async with room(takes_s=0.05) as it:
+        await it.mouth.speak(1)
+        await it.mouth.keep_silent(3)
+        times = dict(it.told.log)
+        assert times["likely"] == times["pause"] and len(it.recogniser.finals) == 1
+        assert it.told.turns[0].transcript.text == DONE
+        (seconds,) = it.recogniser.finals
+        silence_s = len(it.told.turns[0].pcm) / SAMPLE_RATE_HZ - seconds
+        assert silence_s == pytest.approx(SETTINGS.pause_s - SETTINGS.hush_s, abs=FRAME_JITTER_S)
+
+
+@virtual
+async def test_a_stop_within_a_sentence_makes_a_caption_and_no_turn() -> None:
+    async with room(OPEN, DONE) as it:
+        await it.mouth.speak(0.5)
+        await it.mouth.keep_silent(0.14)
+        await it.mouth.speak(0.5)
+        assert it.told.partials == [OPEN] and it.told.names == ["started"]
+        await it.mouth.keep_silent(3)
+        assert [turn.transcript.text for turn in it.told.turns] == [DONE]
+        assert it.recogniser.finals[1] > it.recogniser.finals[0] + 0.5 and not it.recogniser.cancelled
+
+
+@virtual
+async def test_a_text_that_is_still_being_recognised_when_they_go_on_and_stop_again_is_given_up() -> None:
+    async with room(DONE, takes_s=0.5) as it:
+        await it.mouth.speak(0.5)
+        await it.mouth.keep_silent(0.14)
+        await it.mouth.speak(0.2)
+        await it.mouth.keep_silent(3)
+        assert len(it.recogniser.finals) == 2 and it.recogniser.cancelled == 1
+        assert len(it.told.turns) == 1
+
+
+@virtual
+async def test_a_recogniser_that_is_dear_is_asked_at_pauses_only() -> None:
+    async with room(takes_s=0.05) as it:
+        it.recogniser.foresees = False
+        for _ in range(2):
+            await it.mouth.speak(0.5)
+            await it.mouth.keep_silent(0.14)
+        await it.mouth.keep_silent(3)
+        times = dict(it.told.log)
+        assert times["likely"] - times["pause"] == pytest.approx(0.05, abs=0.03)
+        assert len(it.recogniser.finals) == 1
 
 
 @virtual
@@ -213,7 +263,7 @@ async def test_a_slow_recogniser_delays_the_turn_and_loses_nothing() -> None:
         await it.mouth.speak(1)
         await it.mouth.keep_silent(4)
         (turn,) = it.told.turns
-        assert turn.wait_s == pytest.approx(2.7, abs=FRAME_JITTER_S)
+        assert turn.wait_s == pytest.approx(SETTINGS.hush_s + 2.5, abs=FRAME_JITTER_S)
 
 
 @virtual
@@ -244,7 +294,7 @@ async def test_a_caption_that_is_slow_does_not_hold_up_the_final_text() -> None:
         await it.mouth.speak(1.0)
         await it.mouth.keep_silent(3)
         assert "so far" not in it.told.partials
-        assert it.told.turns[0].wait_s == pytest.approx(0.8, abs=FRAME_JITTER_S)
+        assert it.told.turns[0].wait_s == pytest.approx(SETTINGS.hush_s + 0.6, abs=FRAME_JITTER_S)
 
 
 @virtual
@@ -393,6 +443,18 @@ async def test_a_button_that_is_let_go_ends_the_turn_at_once() -> None:
         await asyncio.sleep(0.2)
         (turn,) = it.told.turns
         assert turn.reason == "released" and turn.wait_s < 0.2
+
+
+@virtual
+async def test_a_button_that_is_let_go_in_a_pause_uses_what_is_recognised_already() -> None:
+    async with room(OPEN, ends=(0.1,), takes_s=0.2) as it:
+        await it.mouth.speak(1)
+        await it.mouth.keep_silent(0.6)
+        await it.listener.finish()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        (turn,) = it.told.turns
+        assert (turn.reason, turn.transcript.text) == ("released", OPEN) and len(it.recogniser.finals) == 1
 
 
 @virtual

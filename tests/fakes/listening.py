@@ -43,6 +43,7 @@ class ScriptedRecogniser:
     """
 
     name = "scripted"
+    foresees = True
 
     def __init__(self, *texts: str | Exception, takes_s: float = 0.1, partial: str = "so far") -> None:
         self._texts = list(texts)

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from asr.base import Recogniser, Transcript
+from asr.base import ListenersRecogniser, Transcript
 from listening.frames import MicFrame
 from listening.listener import Listener, ListenerEvents
 from listening.settings import ListeningSettings
@@ -70,6 +70,7 @@ class Ears:
     """A recogniser for one recording: kept answers, else those of a real recogniser, else the known text."""
 
     name = "evaluation"
+    foresees = True
 
     def __init__(self, item: Item, kept: Kept, real: Callable[[Pcm, str], tuple[str, str, float]] | None) -> None:
         self._item, self._kept, self._real = item, kept, real
@@ -232,4 +233,4 @@ class Evaluator:
 
 
 _: Callable[..., Awaitable[Transcript]] = Ears.transcribe
-__: type[Recogniser] = Ears
+__: type[ListenersRecogniser] = Ears
