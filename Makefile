@@ -81,7 +81,7 @@ $(VENV)/.installed-platform: requirements-platform.lock $(VENV)/.installed
 
 test-setup: setup listening musetalk platform $(VENV)/.installed-dev
 	@$(PY) app.py weights pull whisper
-	@tools/system_packages.sh chromium fonts-noto-cjk
+	@tools/system_packages.sh chromium fonts-noto-cjk nginx-light coturn
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	$(call say,Test packages)
@@ -107,8 +107,9 @@ bench: test-setup ## Measure the figures of docs/measurements.md on this machine
 bench-voice: test-setup listening ## Measure conversations: voice to voice, speaking over her (6 minutes; talk to nobody meanwhile)
 	@$(PY) -m benchmarks --out benchmarks/results/voice talk bargein $(ARGS)
 
-docs: python ## Write docs/api.md and config.example.yaml from the code
+docs: python ## Write docs/api.md, docs/settings.md and config.example.yaml from the code
 	@$(PY) app.py openapi --markdown > docs/api.md
+	@$(PY) app.py config --markdown > docs/settings.md
 	@$(PY) app.py config --example > config.example.yaml
 
 COMPILE = uv pip compile -q pyproject.toml --python-version 3.11 --no-annotate --no-header --generate-hashes

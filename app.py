@@ -140,9 +140,12 @@ def _openapi(argv: list[str]) -> int:
 def _config(argv: list[str]) -> int:
     options = argparse.ArgumentParser(prog="python app.py config", description="Settings / 配置")
     options.add_argument("--example", action="store_true", help="print config.example.yaml")
+    options.add_argument("--markdown", action="store_true", help="print docs/settings.md")
     given, rest = options.parse_known_args(argv)
     if given.example:
         print(configload.example(), end="")
+    elif given.markdown:
+        print(configload.markdown(), end="")
     else:
         print(json.dumps(configload.load(rest).public(), ensure_ascii=False, indent=2))
     return 0

@@ -224,8 +224,8 @@ class Settings(LibrarySettings):
     )
     turn: str = setting(
         "",
-        "TURN server given to the page: turn:user:password@host:port",
-        "提供给网页的 TURN 服务：turn:用户:密码@主机:端口",
+        "TURN server given to the page: turn:user:password@host:port, or turns: for TLS",
+        "提供给网页的 TURN 服务：turn:用户:密码@主机:端口，TLS 用 turns:",
     )
     video_bitrate: int = setting(
         2_000_000, "Ceiling of the picture, bits per second", "视频码率上限，比特每秒", ge=100_000, le=50_000_000

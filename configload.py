@@ -101,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
     made = _Parser(
         prog="python app.py",
         usage="python app.py [flags] | doctor | weights list|pull|verify | users add|list|key|remove | "
-        "voices migrate|tidy | openapi [--markdown] | config [--example]",
+        "voices migrate|tidy | openapi [--markdown] | config [--example|--markdown]",
         description="Serve the live digital human / 启动实时数字人服务",
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
@@ -196,3 +196,26 @@ def example() -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def markdown() -> str:
+    """`docs/settings.md`: every setting as it is spelled in the environment."""
+    lines = [
+        "# Settings 配置项",
+        "",
+        "As environment variables; a flag is `--name`, a key of `config.yaml` is `name`, both in lower case without",
+        "`VISAGE_`. Written by `make docs`.",
+        "",
+        "此表列出环境变量；命令行参数为 `--name`，`config.yaml` 的键为 `name`，均为小写且不含 `VISAGE_`。",
+        "",
+        "| Variable | Default | |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        names = [f"`{ENV_PREFIX}{name.upper()}`", *([f"`{extra['env']}`"] if extra.get("env") else [])]
+        default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+        shown = "" if default in ("", None) else f"`{default}`"
+        told = f"{field.description}<br>{extra.get('zh', '')}".replace("|", "\\|")
+        lines.append(f"| {'<br>'.join(names)} | {shown} | {told} |")
+    return "\n".join([*lines, ""])

@@ -75,13 +75,19 @@ class Health(BaseModel):
 
 
 def ice_servers(turn: str) -> list[IceServer]:
-    """`turn:user:password@host:port` -> what a page's RTCPeerConnection takes; empty for none."""
+    """`turn:user:password@host:port` -> what a page's RTCPeerConnection takes; empty for none.
+
+    Browsers reach a relay by UDP only unless its address says otherwise, and it is wanted most where UDP is blocked: an
+    address without `?transport=` is told for both.
+    """
     if not turn:
         return []
     scheme, _, rest = turn.partition(":")
     login, _, where = rest.rpartition("@")
     user, _, password = login.partition(":")
-    return [IceServer(urls=[f"{scheme}:{where}"], username=user, credential=password)]
+    both = scheme == "turn" and "?" not in where
+    ways = ("?transport=udp", "?transport=tcp") if both else ("",)
+    return [IceServer(urls=[f"{scheme}:{where}{way}" for way in ways], username=user, credential=password)]
 
 
 async def client(call: Call[Nothing]) -> Any:

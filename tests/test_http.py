@@ -14,9 +14,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+import configload
 import server.events
 from config import Settings
-from configload import example
 from server.admin import ice_servers
 from server.application import ENDPOINTS
 from server.envelope import envelope_of
@@ -355,6 +355,11 @@ def test_turn_servers_are_told_as_browsers_take_them() -> None:
     (server,) = ice_servers("turn:user:pa:ss@example.com:3478?transport=tcp")
     assert server.urls == ["turn:example.com:3478?transport=tcp"]
     assert (server.username, server.credential) == ("user", "pa:ss")
+    (server,) = ice_servers("turn:user:pass@example.com:3478")
+    assert server.urls == ["turn:example.com:3478?transport=udp", "turn:example.com:3478?transport=tcp"]
+    (server,) = ice_servers("turns:user:pass@example.com:5349")
+    assert server.urls == ["turns:example.com:5349"]
+    assert ice_servers("stun:example.com:3478")[0].urls == ["stun:example.com:3478"]
 
 
 async def test_readiness_follows_the_house_and_the_drain() -> None:
@@ -425,7 +430,8 @@ async def test_documentation_works_offline() -> None:
 
 def test_generated_files_are_the_codes_own() -> None:
     assert (ROOT / "docs" / "api.md").read_text("utf-8") == markdown(ENDPOINTS) + "\n"
-    assert (ROOT / "config.example.yaml").read_text("utf-8") == example()
+    assert (ROOT / "config.example.yaml").read_text("utf-8") == configload.example()
+    assert (ROOT / "docs" / "settings.md").read_text("utf-8") == configload.markdown()
 
 
 def test_every_route_is_described_in_both_languages() -> None:
