@@ -21,8 +21,14 @@ PATIENCE_S = 10.0
 class Viewer:
     """Asks for picture and sound and a data channel, in LiveTalking's order."""
 
-    def __init__(self, kinds: Sequence[str] = ("video", "audio"), *, microphone: bool = False) -> None:
-        self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    def __init__(
+        self,
+        kinds: Sequence[str] = ("video", "audio"),
+        *,
+        microphone: bool = False,
+        configuration: RTCConfiguration | None = None,
+    ) -> None:
+        self.pc = RTCPeerConnection(configuration or RTCConfiguration(iceServers=[]))
         for kind in kinds:
             if kind == "audio" and microphone:
                 self.pc.addTransceiver(AudioStreamTrack(), direction="sendrecv")
