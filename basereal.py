@@ -27,7 +27,7 @@ from timeline import Timeline, start_units
 
 if TYPE_CHECKING:
     from avatar import Avatar
-    from ttsreal import BaseTTS
+    from ttsreal import BaseTTS, Speech
 
 log = logging.getLogger(__name__)
 
@@ -112,11 +112,31 @@ class BaseReal:
             Busy: `JOBS_MAX` texts and recordings are waiting already.
             Unavailable: the session has no speech engine.
         """
-        tts = self.tts
-        if tts is None:
-            raise Unavailable(f"session {self.sessionid} has no speech engine: start the server with --tts")
+        tts = self._voice()
         mine = self.turn if turn is None else turn
         self._submit(_Job(mine, lambda: tts.speak(text, turn=mine, voice=voice, options=options)))
+
+    def prepare(
+        self, text: str | AsyncIterable[str], *, voice: str | None = None, options: dict[str, Any] | None = None
+    ) -> Speech:
+        """Begin to speak `text` before it is known whether it will be heard, and in which turn.
+
+        What is returned is for `speak`, or to be dropped.
+
+        Raises:
+            Unavailable: the session has no speech engine.
+            NotFound: an unknown voice.
+            BadRequest: a bad speed.
+        """
+        return self._voice().prepare(text, voice=voice, options=options)
+
+    async def speak(self, speech: Speech, *, turn: int) -> None:
+        """As `say`, with what was prepared.
+
+        Raises:
+            Busy: `JOBS_MAX` texts and recordings are waiting already.
+        """
+        self._submit(_Job(turn, lambda: speech.frames(turn)))
 
     async def play(self, sound: Pcm | AsyncIterable[Pcm]) -> None:
         """Speak recorded sound (16 kHz mono float32, whole or in blocks) after what is already queued; returns at once.
@@ -185,6 +205,11 @@ class BaseReal:
         with self._lock:
             action = self._actions.get(audiotype)
             self._action = action.fresh() if action is not None else None
+
+    def _voice(self) -> BaseTTS:
+        if self.tts is None:
+            raise Unavailable(f"session {self.sessionid} has no speech engine: start the server with --tts")
+        return self.tts
 
     def _submit(self, job: _Job) -> None:
         if job.turn != self.turn:

@@ -2,7 +2,8 @@
 
     text -> ClauseCutter -> Chain (tts/chain.py) -> VoicePart (tts/voicing.py) -> frames
 
-One task speaks ahead of the listener by at most one clause; closing the iterator ends it.
+One task speaks ahead of the listener by at most one clause; closing the iterator ends it. `prepare` lets it begin
+before there is a listener.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tts.framing import Begin, Clause, End, Framer, Part
 from tts.shaping import LEAD_MS
 from tts.voicing import VoicePart
 
-__all__ = ["BaseTTS", "Chain", "build_chain"]
+__all__ = ["BaseTTS", "Chain", "Speech", "build_chain"]
 
 CLAUSE_PAUSE_MS = 150
 SENTENCE_PAUSE_MS = 300
@@ -89,31 +90,23 @@ class BaseTTS:
             BadRequest: a bad speed.
             EngineError: at the end, when no engine could say one of the clauses.
         """
+        speech = self.prepare(text, voice=voice, options=options)
+        async with contextlib.aclosing(speech.frames(turn)) as bursts:
+            async for frames in bursts:
+                yield frames
+
+    def prepare(
+        self, text: str | AsyncIterable[str], *, voice: str | None = None, options: Mapping[str, Any] | None = None
+    ) -> Speech:
+        """Begin to speak a text before it is known whether it will be heard; see `speak`.
+
+        Raises:
+            NotFound: an unknown voice.
+            BadRequest: a bad speed.
+        """
         chosen, speed = self.choose(voice, options or {})
         manner = _Manner(chosen, speed, str((options or {}).get("ref_text") or self._ref_text))
-        clauses: asyncio.Queue[_Items | None] = asyncio.Queue()
-        ahead = asyncio.Semaphore(1 + CLAUSES_AHEAD)
-        work = asyncio.create_task(self._work(text, manner, clauses, ahead), name="speech")
-        framer = Framer(turn, text if isinstance(text, str) else None)
-        failed: EngineError | None = None
-        try:
-            while (items := await clauses.get()) is not None:
-                item: Begin | Part | End | None = None
-                while not isinstance(item, End):
-                    item = await items.get()
-                    if isinstance(item, End):
-                        ahead.release()
-                        failed = failed or item.error
-                    if frames := framer.take(item):
-                        yield frames
-            if frames := framer.end():
-                yield frames
-            await work
-        finally:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
-        if failed:
-            raise failed
+        return Speech(self._chain, self._pace, text, manner)
 
     def _find(self, name: str) -> Voice:
         voice = self._chain.find_voice(name)
@@ -142,31 +135,81 @@ class BaseTTS:
             raise BadRequest(f"tts.speed is {speed!r}, but must be a number from {SPEED_MIN} to {SPEED_MAX}")
         return chosen or self._voice, float(speed)
 
-    async def _work(
-        self,
-        text: str | AsyncIterable[str],
-        manner: _Manner,
-        clauses: asyncio.Queue[_Items | None],
-        ahead: asyncio.Semaphore,
-    ) -> None:
+
+class Speech:
+    """A text that is spoken one clause ahead of who hears it; before anybody does, its first clause is made and waits.
+
+    `BaseTTS.prepare` makes it, on the event loop; `frames` closed, or `drop`, ends it.
+    """
+
+    def __init__(self, chain: Chain, pace: Pace, text: str | AsyncIterable[str], manner: _Manner) -> None:
+        self._chain = chain
+        self._pace = pace
+        self._text = text
+        self._manner = manner
+        self._clauses: asyncio.Queue[_Items | None] = asyncio.Queue()
+        self._ahead = asyncio.Semaphore(1)
+        self._dropped = False
+        self._working = asyncio.create_task(self._work(), name="speech")
+        self._working.add_done_callback(_seen)
+
+    async def frames(self, turn: int) -> AsyncGenerator[list[SpeechFrame], None]:
+        """What is said, once; frames and errors as of `BaseTTS.speak`. Nothing when it was dropped before.
+
+        Args:
+            turn: put on every frame and event.
+        """
+        for _ in range(CLAUSES_AHEAD):
+            self._ahead.release()
+        framer = Framer(turn, self._text if isinstance(self._text, str) else None)
+        failed: EngineError | None = None
+        try:
+            if self._dropped:
+                return
+            while (items := await self._clauses.get()) is not None:
+                item: Begin | Part | End | None = None
+                while not isinstance(item, End):
+                    item = await items.get()
+                    if isinstance(item, End):
+                        self._ahead.release()
+                        failed = failed or item.error
+                    if frames := framer.take(item):
+                        yield frames
+            if frames := framer.end():
+                yield frames
+            await asyncio.wait([self._working])
+            if not self._working.cancelled():
+                self._working.result()
+        finally:
+            self.drop()
+            await asyncio.wait([self._working])
+        if failed:
+            raise failed
+
+    def drop(self) -> None:
+        """Make nothing more."""
+        self._dropped = True
+        self._working.cancel()
+
+    async def _work(self) -> None:
         """Speak the clauses, at most CLAUSES_AHEAD ahead of the listener; None ends them.
 
         The next one is asked for while this one is still being made where the engine takes more than one at once.
         """
-        saying: set[asyncio.Task[None]] = set()
+        manner, saying = self._manner, set[asyncio.Task[None]]()
         broken: Exception | None = None
         try:
             try:
-                async with contextlib.aclosing(_clauses(text, self._pace)) as cut:
+                async with contextlib.aclosing(_clauses(self._text, self._pace)) as cut:
                     hurry = True
                     async for clause in cut:
-                        await ahead.acquire()
+                        await self._ahead.acquire()
                         while len(saying) >= self._chain.at_once(clause.language, manner.voice):
                             done, saying = await asyncio.wait(saying, return_when=asyncio.FIRST_COMPLETED)
                             await asyncio.gather(*done)
                         items: _Items = asyncio.Queue()
-                        clauses.put_nowait(items)
-                        saying.add(asyncio.create_task(self._say(clause, manner, hurry, items), name="clause"))
+                        self._clauses.put_nowait(items)
+                        saying.add(asyncio.create_task(self._say(clause, hurry, items), name="clause"))
                         hurry = False
             except Exception as error:  # Whoever writes the text broke off: what was begun is said to its end.
                 broken = error
@@ -177,10 +220,11 @@ class BaseTTS:
             for task in saying:
                 task.cancel()
             await asyncio.gather(*saying, return_exceptions=True)
-            clauses.put_nowait(None)
+            self._clauses.put_nowait(None)
 
-    async def _say(self, clause: Clause, manner: _Manner, hurry: bool, items: _Items) -> None:
+    async def _say(self, clause: Clause, hurry: bool, items: _Items) -> None:
         """One clause into `items`; its `End` is there whatever happens."""
+        manner = self._manner
         pause_ms = 0 if clause.last else SENTENCE_PAUSE_MS if ends_sentence(clause.text) else CLAUSE_PAUSE_MS
         pause_ms = max(60, pause_ms - LEAD_MS)
         part = VoicePart(self._chain.levels, self._chain.paces, manner.speed)
@@ -201,6 +245,12 @@ class BaseTTS:
         finally:
             items.put_nowait(part.flush(pause_ms, whole=whole))
             items.put_nowait(end)
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """An error is raised to whoever hears the speech; where nobody does, it is none."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _clauses(text: str | AsyncIterable[str], pace: Pace) -> AsyncGenerator[Clause, None]:

@@ -158,7 +158,23 @@ class TestcardReal:
         Raises:
             Conflict: always.
         """
+        self.prepare("")
+
+    def prepare(self, text: str | AsyncIterable[str], **options: Any) -> Any:
+        """Refuse.
+
+        Raises:
+            Conflict: always.
+        """
         raise Conflict("the test card cannot speak: start the server with another --model, for example --model lite")
+
+    async def speak(self, speech: Any, *, turn: int) -> None:
+        """Refuse.
+
+        Raises:
+            Conflict: always.
+        """
+        self.prepare("")
 
     async def play(self, sound: Any) -> None:
         """Refuse.

@@ -7,9 +7,9 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator
 
+from chat.conversation import Message
 from errors import EngineError, Unavailable, VisageError
-from llm import Message
-from server.chat import reply
+from server.chat import Reply, reply
 from server.endpoint import Services
 from sessions.dialogue import Answer
 from sessions.session import Session
@@ -18,13 +18,14 @@ PREPARED_TEXTS_MAX = 64  # pieces written ahead of the end of a turn; the model 
 
 
 class Draft:
-    """A reply that is being written before it is known whether it will be said."""
+    """A reply that is being written, and its first clause spoken, before it is known whether it will be heard."""
 
-    def __init__(self, services: Services, messages: list[Message]) -> None:
+    def __init__(self, services: Services, session: Session, question: str) -> None:
         self.first_text_at: float | None = None
         self._services = services
         self._texts: asyncio.Queue[str | VisageError | None] = asyncio.Queue(PREPARED_TEXTS_MAX)
-        self._writing = asyncio.create_task(self._write(messages), name="draft")
+        self._writing = asyncio.create_task(self._write(session.conversation.asking(question)), name="draft")
+        self.reply = Reply(services, session, question, self._read())
 
     async def _write(self, messages: list[Message]) -> None:
         model = self._services.language_model
@@ -42,20 +43,17 @@ class Draft:
         except Exception as error:  # whatever a model's server brings about, the session hears of it and lives
             await self._texts.put(EngineError("llm", f"{type(error).__name__}: {error}"))
 
-    async def texts(self) -> AsyncGenerator[str, None]:
-        """What is written, as it is.
-
-        Raises:
-            VisageError: as the model's.
-        """
+    async def _read(self) -> AsyncGenerator[str, None]:
+        """What is written, as it is."""
         while (text := await self._texts.get()) is not None:
             if isinstance(text, VisageError):
                 raise text
             yield text
 
     def drop(self) -> None:
-        """Stop writing."""
+        """Stop writing and speaking."""
         self._writing.cancel()
+        self.reply.drop()
 
 
 class ModelAnswers:
@@ -67,12 +65,12 @@ class ModelAnswers:
 
     def prepare(self, question: str) -> Draft:
         """Begin to write an answer; the history does not know of it yet."""
-        return Draft(self._services, self._session.conversation.asking(question))
+        return Draft(self._services, self._session, question)
 
     async def speak(self, question: str, answer: Answer | None) -> None:
         """Say it and wait until it is heard to its end."""
         draft = answer if isinstance(answer, Draft) else self.prepare(question)
         try:
-            await reply(self._services, self._session, question, None, None, texts=draft.texts())
+            await reply(self._services, self._session, question, prepared=draft.reply)
         finally:
             draft.drop()

@@ -6,14 +6,14 @@ import asyncio
 import dataclasses
 import logging
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from errors import Busy
 from events import EventBus
 from llm import Conversation
-from media import Pcm
+from media import Pcm, SpeechFrame
 
 if TYPE_CHECKING:
     from listening.microphone import Microphone
@@ -23,6 +23,16 @@ log = logging.getLogger(__name__)
 RECORDINGS_MAX = 8  # recordings of one session waiting to be spoken; each keeps its file open
 CHATS_MAX = 16  # questions of one session waiting for a reply
 CLOSE_TIMEOUT_S = 5.0
+
+
+class Prepared(Protocol):
+    """A text that is spoken before it is known whether it will be heard."""
+
+    def frames(self, turn: int, /) -> AsyncGenerator[list[SpeechFrame], None]:
+        """What is said, once."""
+
+    def drop(self) -> None:
+        """It will not be heard."""
 
 
 class Real(Protocol):
@@ -49,6 +59,14 @@ class Real(Protocol):
         turn: int | None = None,
     ) -> None:
         """Queue text, whole or as it is written."""
+
+    def prepare(
+        self, text: str | AsyncIterable[str], *, voice: str | None = None, options: dict[str, Any] | None = None
+    ) -> Prepared:
+        """Begin to speak text before it is known whether and when it will be heard."""
+
+    async def speak(self, speech: Any, *, turn: int) -> None:
+        """Queue what its own `prepare` gave."""
 
     async def play(self, sound: Pcm | AsyncIterable[Pcm]) -> None:
         """Queue sound."""

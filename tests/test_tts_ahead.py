@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -81,3 +82,51 @@ def test_a_clause_that_fails_never_silences_the_next(at_once: int) -> None:
     assert len(texts(frames)) == 3 and "fourth" in texts(frames)[-1]
     errors = [event for frame in frames for event in frame.events if event.name == "error"]
     assert len(errors) == 1 and frames[-1].events[-1].name == "speech.ended"
+
+
+def test_what_is_prepared_is_one_clause_and_is_there_when_it_is_wanted() -> None:
+    async def run() -> None:
+        engine, loop = FakeEngine(first_sound_s=1), asyncio.get_running_loop()
+        speech = BaseTTS(Chain([engine])).prepare(TEXT)
+        await asyncio.sleep(60)
+        assert len(engine.asked) == 1 and engine.at_work == 0, "what is thrown away costs one clause"
+        wanted = loop.time()
+        bursts = speech.frames(7)
+        frames = list(await anext(bursts))
+        assert loop.time() == wanted
+        frames += [frame for burst in [burst async for burst in bursts] for frame in burst]
+        assert {frame.turn for frame in frames} == {7} == {event.turn for frame in frames for event in frame.events}
+        assert texts(frames) == texts((await spoken(FakeEngine()))[0])
+
+    run_virtual(run())
+
+
+def test_what_is_dropped_is_not_made_and_never_heard() -> None:
+    async def run() -> None:
+        engine = FakeEngine(first_sound_s=1)
+        speech = BaseTTS(Chain([engine])).prepare(TEXT)
+        await asyncio.sleep(0.5)
+        assert engine.at_work == 1
+        speech.drop()
+        assert [burst async for burst in speech.frames(1)] == []
+        assert engine.at_work == 0 and len(engine.asked) == 1
+
+    run_virtual(run())
+
+
+def test_a_text_that_breaks_off_is_told_to_who_hears_it_only() -> None:
+    async def broken() -> AsyncIterator[str]:
+        yield "This is the first sentence. "
+        raise EngineError("llm", "gone")
+
+    async def run() -> None:
+        unheard, heard = (BaseTTS(Chain([FakeEngine()])).prepare(broken()) for _ in range(2))
+        await asyncio.sleep(60)
+        unheard.drop()
+        frames = []
+        with pytest.raises(EngineError, match="gone"):
+            async for burst in heard.frames(1):
+                frames += burst
+        assert texts(frames) == ["This is the first sentence."]
+
+    run_virtual(run())

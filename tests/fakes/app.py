@@ -8,7 +8,7 @@ import dataclasses
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from errors import Unprocessable
 from events import EventBus
 from listening.microphone import Microphone
 from llm import Conversation, LanguageModel
-from media import Event, Pcm
+from media import Event, Pcm, SpeechFrame
 from server.application import make_app
 from server.endpoint import AvatarCard, Services
 from server.metrics import Metrics
@@ -54,6 +54,41 @@ class Said:
     turn: int
 
 
+class FakeSpeech:
+    """What was prepared: read at once, and given on when it is heard."""
+
+    def __init__(self, text: str | AsyncIterable[str], voice: str | None, options: dict[str, Any] | None) -> None:
+        self.voice, self.options = voice, options
+        self.dropped = False
+        self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
+        self._reading = asyncio.create_task(self._read(text))
+
+    async def _read(self, text: str | AsyncIterable[str]) -> None:
+        try:
+            if isinstance(text, str):
+                self._pieces.put_nowait(text)
+            else:
+                async for piece in text:
+                    self._pieces.put_nowait(piece)
+        finally:
+            self._pieces.put_nowait(None)
+
+    @property
+    def is_read(self) -> bool:
+        return self._reading.done()
+
+    async def text(self) -> AsyncIterator[str]:
+        while (piece := await self._pieces.get()) is not None:
+            yield piece
+
+    def frames(self, turn: int) -> AsyncGenerator[list[SpeechFrame], None]:
+        raise NotImplementedError("a fake has no sound")
+
+    def drop(self) -> None:
+        self.dropped = True
+        self._reading.cancel()
+
+
 class FakeReal:
     """Notes what it is told; plays recordings by taking their sound."""
 
@@ -62,6 +97,7 @@ class FakeReal:
         self.events = EventBus()
         self.turn = 0
         self.said: list[Said] = []
+        self.prepared: list[FakeSpeech] = []
         self.played: list[Pcm] = []
         self.first_block_at: float | None = None
         self.acts: list[int] = []
@@ -87,6 +123,17 @@ class FakeReal:
             return
         self.speaking = True
         self.playing.add(asyncio.create_task(self._read(text, voice, options, mine)))
+
+    def prepare(
+        self, text: str | AsyncIterable[str], *, voice: str | None = None, options: dict[str, Any] | None = None
+    ) -> FakeSpeech:
+        if self.refusal is not None:
+            raise self.refusal
+        self.prepared.append(FakeSpeech(text, voice, options))
+        return self.prepared[-1]
+
+    async def speak(self, speech: FakeSpeech, *, turn: int) -> None:
+        await self.say(speech.text(), voice=speech.voice, options=speech.options, turn=turn)
 
     async def _read(
         self, pieces: AsyncIterable[str], voice: str | None, options: dict[str, Any] | None, turn: int
