@@ -12,11 +12,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from errors import EngineError, Unavailable
+from kaldi import HOP
 from media import SAMPLE_RATE_HZ, Pcm
 from tts.worker import Worker
 from voices.networks import load
 from voices.speakers.base import ModelId, Vector
-from voices.speakers.features import HOP, kaldi_features, mel_spectrum
+from voices.speakers.features import kaldi_features, mel_spectrum
 from weights.manifest import MODELS
 
 GRAPHS = Path(__file__).parent
