@@ -230,6 +230,13 @@ class Settings(LibrarySettings):
     video_bitrate: int = setting(
         2_000_000, "Ceiling of the picture, bits per second", "视频码率上限，比特每秒", ge=100_000, le=50_000_000
     )
+    llm: Literal["auto", "stepaudio"] = setting(
+        "auto",
+        "Who answers: auto (the server at llm_base_url, else the local model) or stepaudio (Step-Audio or Step-Audio 2 "
+        "under vLLM; by default at http://127.0.0.1:8000/v1)",
+        "由谁回答：auto（llm_base_url 的服务，否则用本地模型）或 stepaudio（vLLM 上的 Step-Audio 或 Step-Audio 2，"
+        "默认地址 http://127.0.0.1:8000/v1）",
+    )
     llm_base_url: str = setting(
         "",
         "OpenAI-compatible server for chat, e.g. http://localhost:11434/v1; empty: the local model, where `make chat` "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import io
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -50,6 +51,8 @@ class Delta:
     reasons: bool = False
     """Whether the model thinks, which servers may send apart."""
     finish: str = ""
+    audio: tuple[int, ...] = ()
+    """Codes of sound, of models that speak."""
 
 
 class LanguageModel:
@@ -132,21 +135,37 @@ class LanguageModel:
         return body
 
     async def _once(self, messages: list[Message], calls: Calls, may_call: bool) -> AsyncGenerator[str, None]:
-        body = self._body(messages, may_call)
+        async with contextlib.aclosing(self.exchange(self._body(messages, may_call), calls)) as deltas:
+            async for delta in deltas:
+                if delta.text:
+                    yield delta.text
+
+    async def exchange(self, body: Mapping[str, Any], calls: Calls) -> AsyncGenerator[Delta, None]:
+        """Make one request and yield what comes; closing the iterator ends it.
+
+        Args:
+            body: of the request.
+            calls: takes the calls of tools.
+
+        Raises:
+            EngineError: the server cannot be reached, refuses, stalls or sends what is not a reply.
+        """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
         url, loop, finish, said = f"{self.base_url}/chat/completions", asyncio.get_running_loop(), "", False
+        headers = {**self._headers, "Content-Type": "application/json"}
+        data = io.BytesIO(json.dumps(body).encode())  # in pieces: a body with sound in it has a megabyte
         try:
             async with asyncio.timeout(FIRST_TOKEN_TIMEOUT_S) as patience:
-                async with self._client().post(url, json=body, headers=self._headers, timeout=timeout) as response:
+                async with self._client().post(url, data=data, headers=headers, timeout=timeout) as response:
                     await _refuse(response)
-                    async for delta in _deltas(response):
+                    async for delta in self._deltas(response):
                         finish = delta.finish or finish
                         calls.add(delta.calls)
-                        if delta.text:
+                        if delta.text or delta.audio:
                             said = True
                             patience.reschedule(None)
-                            yield delta.text
-                        if delta.text or delta.calls or delta.reasons:
+                            yield delta
+                        if delta.text or delta.audio or delta.calls or delta.reasons:
                             patience.reschedule(loop.time() + NEXT_TOKEN_TIMEOUT_S)
                     if not said and not calls:
                         kind = response.content_type
@@ -155,6 +174,33 @@ class LanguageModel:
             raise EngineError("llm", f"{self.base_url} did not answer in time") from error
         except (aiohttp.ClientError, HttpProcessingError, ValueError) as error:
             raise EngineError("llm", f"{self.base_url}: {error or type(error).__name__}") from error
+
+    async def _deltas(self, response: aiohttp.ClientResponse) -> AsyncIterator[Delta]:
+        """The deltas of a streamed reply, or the whole of one that a server did not stream."""
+        if response.content_type == "application/json":
+            yield self.read(*_parts(await response.json(), "message"))
+            return
+        async for line in response.content:
+            if not line.startswith(b"data:"):
+                continue
+            data = line[5:].strip()
+            if data == b"[DONE]":
+                return
+            chunk = json.loads(data)
+            if isinstance(chunk, dict) and chunk.get("error"):
+                raise EngineError("llm", f"stopped: {_reason(json.dumps(chunk))}", retryable=False)
+            yield self.read(*_parts(chunk, "delta"))
+
+    def read(self, part: Mapping[str, Any], finish: str) -> Delta:
+        """What a message, or a part of one, adds to the reply.
+
+        Args:
+            part: as the server wrote it; empty where it wrote none.
+            finish: why the reply ended; empty where it has not.
+        """
+        content = part.get("content")
+        reasons = bool(part.get("reasoning_content") or part.get("reasoning"))
+        return Delta(content if isinstance(content, str) else "", part.get("tool_calls"), reasons, finish)
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -196,30 +242,11 @@ def _reason(body: str) -> str:
     return " ".join(body.split())[:200]
 
 
-async def _deltas(response: aiohttp.ClientResponse) -> AsyncIterator[Delta]:
-    """The deltas of a streamed reply, or the whole of one that a server did not stream."""
-    if response.content_type == "application/json":
-        yield _delta(await response.json(), "message")
-        return
-    async for line in response.content:
-        if not line.startswith(b"data:"):
-            continue
-        data = line[5:].strip()
-        if data == b"[DONE]":
-            return
-        chunk = json.loads(data)
-        if isinstance(chunk, dict) and chunk.get("error"):
-            raise EngineError("llm", f"stopped: {_reason(json.dumps(chunk))}", retryable=False)
-        yield _delta(chunk, "delta")
-
-
-def _delta(chunk: Any, name: str) -> Delta:
-    """`choices[0][name]`; empty where a server leaves it out (role and usage chunks) or it is of another shape."""
+def _parts(chunk: Any, name: str) -> tuple[dict[str, Any], str]:
+    """`choices[0][name]` and why the reply ended; empty where a server leaves it out or it is of another shape."""
     choices = chunk.get("choices") if isinstance(chunk, dict) else None
     first = choices[0] if isinstance(choices, list) and choices else None
     part = first.get(name) if isinstance(first, dict) else None
     if not isinstance(first, dict) or not isinstance(part, dict):
-        return Delta()
-    content, finish = part.get("content"), str(first.get("finish_reason") or "")
-    reasons = bool(part.get("reasoning_content") or part.get("reasoning"))
-    return Delta(content if isinstance(content, str) else "", part.get("tool_calls"), reasons, finish)
+        return {}, ""
+    return part, str(first.get("finish_reason") or "")

@@ -16,6 +16,7 @@ from config import Settings
 from doctor import musetalk
 from doctor.findings import Finding
 from errors import VisageError
+from stepaudio import served
 
 HERE = Path(__file__).parent.parent
 PYTHON = (3, 11)
@@ -136,6 +137,9 @@ def weights() -> Iterator[Finding]:
 
 def chat(settings: Settings) -> Finding:
     """The language model."""
+    if settings.llm == "stepaudio":
+        address = settings.llm_base_url or served.DEFAULT_BASE_URL
+        return Finding("Chat", "ok", f"Step-Audio at {address}", f"Step-Audio：{address}")
     if settings.llm_base_url:
         text = f"{settings.llm_base_url} ({settings.llm_model or '-'})"
         return Finding("Chat", "ok", text, text)

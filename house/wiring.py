@@ -68,6 +68,10 @@ def toolbox(settings: Settings) -> Toolbox:
 def language_model(settings: Settings) -> LanguageModel | None:
     """The configured language model, else the local one where it is installed, else None."""
     tools = toolbox(settings)
+    if settings.llm == "stepaudio":
+        from stepaudio.served import StepAudioModel  # only for those who name it
+
+        return StepAudioModel(settings.llm_base_url, settings.llm_model, settings.llm_api_key, tools=tools)
     if settings.llm_base_url:
         return LanguageModel(settings.llm_base_url, settings.llm_model, settings.llm_api_key, tools=tools)
     if localmodel.why_not() is not None:
