@@ -169,7 +169,7 @@ def heard(audio: Any) -> str:
 
 
 def test_the_template_is_the_published_one() -> None:
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": {"type": "audio", "audio": 7}},
         {"role": "assistant", "content": "好"},
