@@ -36,6 +36,11 @@ HELD_OUT_VOICES = (
 SENTENCES_PER_TEST_VOICE = 19
 FLITE_VOICES = ("slt", "rms", "kal16", "awb")
 ESPEAK_VARIANTS = ("m1", "m3", "m5", "m7", "f1", "f2", "f4", "f5", "Andy", "Annie", "Alicia", "Mike", "steph", "klatt2")
+ESPEAK_MORE_VARIANTS = (
+    *("m4", "m6", "m8", "klatt", "klatt4", "linda", "belinda", "anika", "steph2", "steph3", "john", "paul", "robert"),
+    *("michael", "max", "ed", "adam", "boris", "benjamin", "victor", "Andrea", "Denis", "Lee", "Gene", "Hugo"),
+    *("grandma", "aunty", "shelby", "zac", "quincy", "travis", "edward", "antonio"),
+)
 ESPEAK_ENGLISH = ("en-us", "en", "en-gb-scotland")
 ESPEAK_FOREIGN = ("fr", "de", "es", "it", "pt-br", "pl", "sv", "tr", "ru", "nl")
 CHINESE = "cmn-latn-pinyin"
@@ -109,6 +114,16 @@ def light_jobs(engine: str, corpus: Corpus, phonemizer: Phonemizer, rng: random.
             pitch = rng.randrange(25, 80)
             speaker = cached(lambda n=name, p=pitch: EspeakSpeaker(library, n, p))  # type: ignore[misc]
             yield from jobs_of(f"espeak_{name}", language, 22 if language == "zh" else 7, speaker, corpus, rng)
+        yield from more_espeak_jobs(library, corpus)
+
+
+def more_espeak_jobs(library: Espeak, corpus: Corpus) -> Iterator[Job]:
+    """Many more throats of espeak-ng, a few sentences of each."""
+    rng = random.Random("visage espeak variants")
+    for number, variant in enumerate(ESPEAK_MORE_VARIANTS):
+        for base, language in ((("en-us", "en-gb-x-rp")[number % 2], "en"), (CHINESE, "zh")):
+            speaker = EspeakSpeaker(library, f"{base}+{variant}", rng.randrange(25, 80))
+            yield from jobs_of(f"espeak_{base}+{variant}", language, 12, lambda s=speaker: s, corpus, rng)  # type: ignore[misc]
 
 
 def kokoro_jobs(build: Path, corpus: Corpus, phonemizer: Phonemizer, rng: random.Random) -> Iterator[Job]:

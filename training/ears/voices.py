@@ -123,11 +123,12 @@ class KokoroModel:
 
 
 class KokoroSpeaker:
-    """One of Kokoro's voices, speaking English or Chinese."""
+    """One of Kokoro's voices, or an even blend of several, speaking English or Chinese."""
 
-    def __init__(self, model: KokoroModel, voice: str) -> None:
+    def __init__(self, model: KokoroModel, *voices: str) -> None:
         self._model = model
-        self._styles = np.fromfile(model.build / "voices" / f"{voice}.bin", np.float32).reshape(-1, 256)
+        styles = [np.fromfile(model.build / "voices" / f"{voice}.bin", np.float32) for voice in voices]
+        self._styles = np.mean(styles, axis=0, dtype=np.float32).reshape(-1, 256)
 
     def say(self, text: str, language: str, speed: float) -> Utterance:
         vocabulary = self._model.vocabulary

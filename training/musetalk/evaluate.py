@@ -26,7 +26,7 @@ from training.musetalk.pictures import Floats, Pictures
 from training.musetalk.speaker import Speaker, moved
 
 SENTENCES = 6
-GROUPS = {"neural": "kokoro", "all": ""}
+GROUPS = {"neural": "kokoro", "espeak": "espeak", "all": ""}
 """Figures of several voices: name -> what the voices' names begin with."""
 CONTROL_FRAMES = 5
 """By how much the control's sound is late: 200 ms."""
@@ -50,8 +50,8 @@ def score(found: Floats, wanted: Floats) -> Score:
     return Score(len(found), round(correlation(found, wanted), 3), lag_frames(found, wanted), round(distance, 3))
 
 
-def clips_of(speech: Path, voice: str, count: int) -> list[Clip]:
-    recordings = [load(path) for path in sorted((speech / "test" / voice).glob("*.npz"))[:count]]
+def clips_of(voice: Path, count: int) -> list[Clip]:
+    recordings = [load(path) for path in sorted(voice.glob("*.npz"))[:count]]
     return [clip_of(recording.pcm, recording.gestures) for recording in recordings]
 
 
@@ -98,6 +98,9 @@ def speed(speaker: Speaker, pcm: Floats) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--speech", type=Path, required=True, help="what training.ears.prepare wrote")
+    parser.add_argument(
+        "--set", choices=("test", "blind"), default="test", help="blind: what training.musetalk.blind wrote"
+    )
     parser.add_argument("--weights", default="small")
     parser.add_argument("--whisper", type=Path, default=Path("models/whisper"))
     parser.add_argument("--avatar", type=Path, default=Path("data/avatars/mira"))
@@ -111,8 +114,8 @@ def main() -> None:
     figures: dict[str, object] = {}
     everything: list[Clip] = []
     curves: dict[str, tuple[Floats, Floats]] = {}
-    for voice in sorted(path.name for path in (options.speech / "test").iterdir()):
-        clips = clips_of(options.speech, voice, options.sentences)
+    for folder in sorted((options.speech / options.set).iterdir()):
+        voice, clips = folder.name, clips_of(folder, options.sentences)
         everything += clips
         curves[voice] = follow(speaker, reader, clips)
         figures[voice] = dataclasses.asdict(score(*curves[voice]))

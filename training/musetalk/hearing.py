@@ -50,14 +50,24 @@ class Whitening:
 
 def fold(unet: UNet2DConditionModel, whitening: Whitening) -> None:
     """Let a network that was trained on whitened tokens take them as they are; in place."""
+    _exchange(unet, whitening.matrix, -whitening.matrix @ whitening.mean)
+
+
+def unfold(unet: UNet2DConditionModel, whitening: Whitening) -> None:
+    """The reverse of `fold`: let a network that takes tokens as they are take whitened ones; in place."""
+    _exchange(unet, torch.linalg.inv(whitening.matrix.double()).float(), whitening.mean)
+
+
+def _exchange(unet: UNet2DConditionModel, matrix: Tensor, shift: Tensor) -> None:
+    """Let keys and values of the tokens x be what they were of matrix @ x + shift."""
     with torch.no_grad():
         for name, layer in unet.named_modules():
             if not name.endswith(".attn2"):
                 continue
-            layer.to_k.weight.copy_(layer.to_k.weight @ whitening.matrix)
-            layer.to_v.weight.copy_(layer.to_v.weight @ whitening.matrix)
             out = layer.to_out[0]
-            out.bias.sub_(out.weight @ (layer.to_v.weight @ whitening.mean))
+            out.bias.add_(out.weight @ (layer.to_v.weight @ shift))
+            layer.to_k.weight.copy_(layer.to_k.weight @ matrix)
+            layer.to_v.weight.copy_(layer.to_v.weight @ matrix)
 
 
 def direct(unet: UNet2DConditionModel, tokens: Tensor, layers: int) -> None:

@@ -1,8 +1,8 @@
 """Hear the corpus with Whisper: `python -m training.musetalk.prepare --speech SPEECH --work WORK`.
 
-SPEECH is what `training.ears.prepare` wrote. Writes WORK/rows.f16 (blocks of Whisper's rows, float16
-[blocks, 40, 5, 384], one behind the other) and WORK/frames.npz: `block` and `slot` of each video frame, its `mouth`
-[N, 16], and `held_out` (true for the voices and sentences that are never trained on).
+SPEECH is what `training.ears.prepare` wrote. Writes WORK/frames.npz: of each video frame the `mouth` [N, 16], and
+`held_out` [N] (true for the voices and sentences that are never trained on); and WORK/tokens.f16, what a session hears
+for it, without places: float16 [N, 50, 384].
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import argparse
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from engines.musetalk.whisper import load_encoder
+from engines.musetalk.features import Hearing
 from training.ears.dataset import load
 from training.musetalk.clip import Clip, clip_of
-from training.musetalk.sound import FRAMES_PER_BLOCK, joined, random_rows, unvoiced, varied
+from training.musetalk.sound import joined, unvoiced, varied
+from training.musetalk.speaker import heard
 
-COPIES = {"kokoro": 2.0, "hibari": 1.5, "flite": 0.6, "espeak": 0.45}
+COPIES = {"kokoro": 0.7, "hibari": 0.25, "flite": 0.2, "espeak": 0.13}
 """How often a recording is heard, by engine; natural voices more than mechanical ones."""
 NEGATIVE_SHARE = 0.1
 CLIPS_JOINED = 2
@@ -59,23 +59,17 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.work.mkdir(parents=True, exist_ok=True)
-    encoder, rng = load_encoder(options.whisper), np.random.default_rng(1)
-    columns: dict[str, list[Any]] = {name: [] for name in ("block", "slot", "mouth", "held_out")}
-    blocks = 0
-    with (options.work / "rows.f16").open("wb") as file:
-        for number, (clip, held_out) in enumerate(clips(options.speech, rng)):
-            rows = random_rows(clip, encoder, rng)
-            file.write(rows.tobytes())
-            frame = np.arange(clip.frames)
-            columns["block"].append(blocks + frame // FRAMES_PER_BLOCK)
-            columns["slot"].append(frame % FRAMES_PER_BLOCK)
-            columns["mouth"].append(clip.mouth)
-            columns["held_out"].append(np.full(clip.frames, held_out))
-            blocks += len(rows)
-            if number % 100 == 0:
-                print(f"clip {number}, blocks {blocks}", flush=True)
-    block, slot, mouth, kept = (np.concatenate(parts) for parts in columns.values())
-    np.savez(options.work / "frames.npz", block=block, slot=slot, mouth=mouth, held_out=kept)
+    found = list(clips(options.speech, np.random.default_rng(1)))
+    mouth = np.concatenate([clip.mouth for clip, _ in found])
+    held_out = np.concatenate([np.full(clip.frames, kept) for clip, kept in found])
+    np.savez(options.work / "frames.npz", mouth=mouth, held_out=held_out)
+    print(f"{len(mouth)} frames, {held_out.sum()} of them held out", flush=True)
+    hearing = Hearing(options.whisper, positions=False)
+    with (options.work / "tokens.f16").open("wb") as file:
+        for number, (clip, _) in enumerate(found):
+            file.write(heard(clip.pcm, hearing).half().numpy().tobytes())
+            if number % 50 == 0:
+                print(f"clip {number} of {len(found)}", flush=True)
 
 
 if __name__ == "__main__":

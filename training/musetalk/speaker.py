@@ -10,7 +10,7 @@ import torch
 from avatar import Avatar
 from engines.musetalk.features import Hearing
 from engines.musetalk.model import MuseModel
-from media import SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, SpeechFrame
+from media import SAMPLES_PER_FRAME, SAMPLES_PER_UNIT, SPEECH_FRAMES_PER_UNIT, SpeechFrame
 from museasr import MuseASR
 from training.musetalk.pictures import Floats, Pictures, Teacher
 from weights.manifest import MODELS
@@ -31,17 +31,7 @@ class Speaker:
 
     def tokens(self, pcm: Floats) -> torch.Tensor:
         """[n,50,384] of n whole video frames, cut as a session cuts them."""
-        ears = MuseASR()
-        frames = pcm.reshape(-1, SAMPLES_PER_FRAME)
-        for k, frame in enumerate(frames):
-            ears.put(SpeechFrame(frame, turn=1, final=k == len(frames) - 1))
-        windows = [ears.next() for _ in range(len(frames) // 2)]
-        found = []
-        for start in range(0, len(windows), BATCH):
-            part = windows[start : start + BATCH]
-            pcms = np.stack([w.pcm for w in part])
-            found.append(self.hearing.tokens(pcms, ears.left, [w.offset for w in part]))
-        return torch.cat(found)
+        return heard(pcm, self.hearing)
 
     def draw(self, pcm: Floats, first: int = 0) -> tuple[Pictures, Pictures]:
         """The speaking crops and the idle crops under them, both [n,SIDE,SIDE,3], from idle position `first` on."""
@@ -53,3 +43,18 @@ class Speaker:
 def moved(pcm: Floats, frames: int) -> Floats:
     """The sound late by `frames` video frames, as long as before."""
     return np.concatenate([np.zeros(frames * SAMPLES_PER_UNIT, np.float32), pcm])[: len(pcm)]
+
+
+def heard(pcm: Floats, hearing: Hearing) -> torch.Tensor:
+    """Tokens [n, 50, 384] of n whole video frames of sound, cut as a session cuts them."""
+    ears = MuseASR()
+    frames = pcm.reshape(-1, SAMPLES_PER_FRAME)
+    for k, frame in enumerate(frames):
+        ears.put(SpeechFrame(frame, turn=1, final=k == len(frames) - 1))
+    windows = [ears.next() for _ in range(len(frames) // SPEECH_FRAMES_PER_UNIT)]
+    found = []
+    for start in range(0, len(windows), BATCH):
+        part = windows[start : start + BATCH]
+        pcms = np.stack([w.pcm for w in part])
+        found.append(hearing.tokens(pcms, ears.left, [w.offset for w in part]))
+    return torch.cat(found)

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from engines.musetalk.features import ROWS, ROWS_PER_FRAME, token_positions
+from engines.musetalk.features import ROWS, token_positions
 from training.ears.targets import aperture
-from training.musetalk.hearing import Whitening, direct, fold
+from training.musetalk.hearing import Whitening, direct, fold, unfold
 from training.musetalk.pictures import SIDE
-from training.musetalk.sound import BLOCK_ROWS
 
 LAYERS, WIDTH = 5, 384
 """Hidden states of Whisper-tiny, and their size."""
+TOKENS = ROWS * LAYERS
 CONFIG: dict[str, Any] = {
     "sample_size": SIDE // 8,
     "in_channels": 8,
@@ -47,6 +47,8 @@ CONFIG: dict[str, Any] = {
 STEPS = 4200
 BATCH = 16
 RATE = 1.5e-3
+GOING_ON = 0.4
+"""Of the rate, for a network that is good already."""
 WARM_UP_STEPS = 100
 KEPT = 0.995
 """Of the averaged weights, each step."""
@@ -54,6 +56,8 @@ MOVING_WEIGHT = 6.0
 """Of the places that the mouth moves, above those that it does not."""
 READER_WEIGHT = 0.15
 """Of the error in the mouth channels that a linear reader finds in the latents: it lets the sound be learned early."""
+OPENING_WEIGHT = 0.1
+"""Of the error in how far that mouth is open, which the sixteen channels alone leave too small."""
 READER_RIDGE = 0.05
 CHECK_EVERY = 200
 
@@ -67,6 +71,8 @@ class Reader:
     offset: Tensor
     scale: Tensor
     """[16]: one over the spread of a channel; 0 for those that never move."""
+    opening: Tensor
+    """[16]: the aperture of `targets.aperture`, linear in the channels, at unit spread."""
     weight: Tensor
     """[1,4,s,s]: of each latent's error."""
 
@@ -80,8 +86,10 @@ class Reader:
         offset = mouth.mean(0) - (flat @ matrix).mean(0)
         spread = mouth.std(0)
         scale = torch.where(spread > 0.01, 1 / spread, torch.zeros_like(spread))
+        opening = torch.from_numpy(aperture(np.eye(mouth.shape[1]))).float()
         moving = change.std(0, keepdim=True)
-        return cls(matrix, offset, scale, 1 + MOVING_WEIGHT * moving / moving.max())
+        weight = 1 + MOVING_WEIGHT * moving / moving.max()
+        return cls(matrix, offset, scale, opening / (mouth @ opening).std(), weight)
 
     def __call__(self, change: Tensor) -> Tensor:
         return change.flatten(1) @ self.matrix + self.offset
@@ -95,17 +103,16 @@ class Data:
             frame, self.source = found["frame"], torch.from_numpy(found["source"])
             self.target, self.sources = torch.from_numpy(found["target"]), torch.from_numpy(found["sources"])
         with np.load(work / "frames.npz") as found:
-            self.block, self.slot = found["block"][frame], found["slot"][frame]
             self.mouth = torch.from_numpy(found["mouth"][frame]).float()
             held_out = found["held_out"][frame]
+        self.frame = frame
         self.train, self.check = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-        self._rows = np.memmap(work / "rows.f16", np.float16, "r").reshape(-1, BLOCK_ROWS, LAYERS, WIDTH)
-        self._places = token_positions(ROWS * LAYERS, WIDTH)
+        self._heard = np.memmap(work / "tokens.f16", np.float16, "r").reshape(-1, TOKENS, WIDTH)
+        self._places = token_positions(TOKENS, WIDTH)
 
     def tokens(self, rows: NDArray[np.int64]) -> Tensor:
         """[B,50,384] with positional encoding."""
-        found = [self._rows[self.block[i], ROWS_PER_FRAME * self.slot[i] :][:ROWS].reshape(-1, WIDTH) for i in rows]
-        return torch.from_numpy(np.stack(found)).float() + self._places
+        return torch.from_numpy(self._heard[self.frame[rows]]).float() + self._places
 
     def pairs(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Source [B,8,s,s] and target [B,4,s,s] latents."""
@@ -115,9 +122,11 @@ class Data:
 class Trainer:
     """The network, its average over time, its optimizer and where they stand."""
 
-    def __init__(self, data: Data, seed: int = 1) -> None:
+    def __init__(self, data: Data, start: Path | None = None, seed: int = 1) -> None:
+        """`start`: the checkpoint to go on from, whose VAE made the latents; None: begin with a fresh network."""
         torch.manual_seed(seed)
         self.data, self.rng, self.done = data, np.random.default_rng(seed), 0
+        self.rate = RATE if start is None else RATE * GOING_ON
         self.unet = UNet2DConditionModel(**CONFIG)
         self.optimizer = torch.optim.AdamW(self.unet.parameters(), lr=RATE, weight_decay=0.01, betas=(0.9, 0.98))
         sample = self.rng.choice(data.train, min(4000, len(data.train)), replace=False)
@@ -125,7 +134,11 @@ class Trainer:
         self.reader = Reader.of(target - source[:, 4:], data.mouth[sample])
         tokens = data.tokens(sample[:1200])
         self.whitening = Whitening.of(tokens)
-        direct(self.unet, self.whitening(tokens), LAYERS)
+        if start is None:
+            direct(self.unet, self.whitening(tokens), LAYERS)
+        else:
+            self.unet.load_state_dict({k: v.float() for k, v in load_file(start / "unet.safetensors").items()})
+            unfold(self.unet, self.whitening)
         self.average = UNet2DConditionModel(**CONFIG).requires_grad_(False)
         self.average.load_state_dict(self.unet.state_dict())
         self._step = torch.tensor([0])
@@ -139,15 +152,16 @@ class Trainer:
         """One step of `steps`; gives both losses."""
         fall = 0.02 + 0.49 * (1 + np.cos(np.pi * self.done / steps))
         for group in self.optimizer.param_groups:
-            group["lr"] = float(RATE * min(1.0, (self.done + 1) / WARM_UP_STEPS) * fall)
+            group["lr"] = float(self.rate * min(1.0, (self.done + 1) / WARM_UP_STEPS) * fall)
         rows = self.rng.choice(self.data.train, BATCH)
         source, target = self.data.pairs(rows)
         made = self.forward(self.unet, source, rows)
         error = ((made - target).abs() * self.reader.weight).mean()
         heard = self.reader(made - source[:, 4:])
         misheard = ((heard - self.data.mouth[rows]) * self.reader.scale).square().mean()
+        opening = ((heard - self.data.mouth[rows]) @ self.reader.opening).square().mean()
         self.optimizer.zero_grad()
-        (error + READER_WEIGHT * misheard).backward()
+        (error + READER_WEIGHT * misheard + OPENING_WEIGHT * opening).backward()
         torch.nn.utils.clip_grad_norm_(self.unet.parameters(), 1.0)
         self.optimizer.step()
         self.done += 1
@@ -204,10 +218,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--start", type=Path, help="checkpoint to go on from, more slowly")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    trainer = Trainer(Data(options.work))
+    trainer = Trainer(Data(options.work), options.start)
     saved = options.work / "unet.pt"
     if saved.exists():
         trainer.resume(saved)
