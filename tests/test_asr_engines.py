@@ -341,6 +341,7 @@ class ScriptedModel:
         self.heard = heard
         self.order: list[tuple[str, float]] = []
         self.limits: list[int] = []
+        self.beams: list[int] = []
         self.model = self
         self.hf_tokenizer = self
 
@@ -357,7 +358,8 @@ class ScriptedModel:
     def token_to_id(self, token: str) -> int | None:
         return None if token == "<|xx|>" else hash(token) & 0xFFFF
 
-    def generate(self, encoded: float, prompts: Any, *, max_length: int, **_: Any) -> list[Any]:
+    def generate(self, encoded: float, prompts: Any, *, max_length: int, beam_size: int, **_: Any) -> list[Any]:
+        self.beams.append(beam_size)
         self.order.append(("write", round(encoded, 2)))
         self.limits.append(max_length)
         text, no_speech, logprob = self.heard(encoded)
@@ -387,6 +389,16 @@ async def test_whisper_tells_languages_apart_among_those_it_may() -> None:
     with pytest.raises(BadRequest, match="does not know the language 'xx'"):
         await engine.transcribe(marked(0.2), language="xx")
     assert max(model.limits) < 50, "no text is longer than one can speak in that time"
+    await engine.aclose()
+
+
+async def test_whisper_searches_where_one_hypothesis_is_not_sure_enough() -> None:
+    sure = {0.2: -0.02, 0.3: -0.3, 0.8: -0.02}
+    engine, model = scripted(lambda encoded: ("Yes.", 0.01, sure[round(encoded, 1)]))
+    for value, beams in ((0.2, [1]), (0.3, [1, 5]), (0.8, [5])):
+        model.beams.clear()
+        await engine.transcribe(marked(value))
+        assert model.beams == beams
     await engine.aclose()
 
 
