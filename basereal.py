@@ -66,6 +66,8 @@ class BaseReal:
         self.tts = tts
         self.events = EventBus()
         self.turn = 0
+        self.voiced_at: float | None = None
+        """When the first sound of what is said was there to be drawn, monotonic s; None before any was."""
         self._actions = actions or {}
         self._action: Action | None = None
         self._clock = clock
@@ -255,6 +257,8 @@ class BaseReal:
     async def _put(self, burst: Sequence[SpeechFrame]) -> None:
         """Queue frames of the current turn, waiting while the queue is full."""
         rest = list(burst)
+        if any(event.name == "speech.started" for event in rest[0].events):
+            self.voiced_at = self._clock()
         while rest:
             with self._lock:
                 room = max(0, SPEECH_QUEUE_FRAMES - self._timeline.waiting)

@@ -141,6 +141,7 @@ class TestcardReal:
         self.sessionid = sessionid
         self.events = EventBus()
         self.turn = 0
+        self.voiced_at: float | None = None
         self.width, self.height = width, height
         self._card = Card(width, height)
         self._wall = wall

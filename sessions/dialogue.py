@@ -243,7 +243,12 @@ class Dialogue(ListenerEvents):
 
 
 class Stopwatch:
-    """Publishes `latency` when the first sound of an answer is played out: seconds of every stage."""
+    """Publishes `latency` when the first sound of an answer is played out, with its picture: seconds of every stage.
+
+    `turn_s` from the end of speech to the end of the turn, `first_text_s` from there to the model's first text,
+    `first_voice_s` on to the first sound that was made, `first_picture_s` on to that sound's picture as both are sent;
+    `first_sound_s` is the last two together, `total_s` all. What is prepared in time takes none.
+    """
 
     def __init__(
         self, session: Session, utterance: Utterance, decided: float, answer: Answer, now: Callable[[], float]
@@ -265,10 +270,14 @@ class Stopwatch:
 
     def _tell(self, sounded: float) -> None:
         ended, text_at = self._utterance.ended, self._answer.first_text_at
+        written = max(self._decided, text_at or 0.0)
+        voiced = min(sounded, max(written, self._session.real.voiced_at or 0.0))
         figures = {
             "turn_s": self._decided - ended,
             "first_text_s": None if text_at is None else max(0.0, text_at - self._decided),
-            "first_sound_s": sounded - max(self._decided, text_at or 0.0),
+            "first_voice_s": voiced - written,
+            "first_picture_s": sounded - voiced,
+            "first_sound_s": sounded - written,
             "total_s": sounded - ended,
         }
         data = {name: value if value is None else round(value, 3) for name, value in figures.items()}

@@ -50,6 +50,10 @@ class Real(Protocol):
     def speaking(self) -> bool:
         """True until the last of what was asked for is played out."""
 
+    @property
+    def voiced_at(self) -> float | None:
+        """When the first sound of what is said was made, monotonic s."""
+
     async def say(
         self,
         text: str | AsyncIterable[str],

@@ -96,6 +96,7 @@ class FakeReal:
         self.sessionid = sessionid
         self.events = EventBus()
         self.turn = 0
+        self.voiced_at: float | None = None
         self.said: list[Said] = []
         self.prepared: list[FakeSpeech] = []
         self.played: list[Pcm] = []

@@ -2,14 +2,16 @@
 
 import { isRecord, parse } from "./answers";
 
-/** Seconds from the end of the user's speech to the first sound of the answer, stage by stage. */
+/** Seconds from the end of the user's speech to the first sound and picture of the answer, stage by stage. */
 export interface Latency {
   /** Until it was known that the turn has ended. */
   turnS: number;
   /** From there to the model's first text. */
   textS: number;
-  /** From there to the first sound. */
-  soundS: number;
+  /** From there until the first sound was made. */
+  voiceS: number;
+  /** From there until it was sent, with its picture. */
+  pictureS: number;
   totalS: number;
 }
 
@@ -57,8 +59,9 @@ function latencyOf(fields: Record<string, unknown>): VoiceEvent | undefined {
   const seconds = (name: string) => (typeof fields[name] === "number" ? Math.max(0, fields[name]) : 0);
   const totalS = seconds("total_s");
   if (totalS === 0) return undefined;
-  const latency = { turnS: seconds("turn_s"), textS: seconds("first_text_s"), soundS: seconds("first_sound_s"), totalS };
-  return { event: "latency", latency };
+  const pictureS = seconds("first_picture_s");
+  const voiceS = Math.max(0, seconds("first_sound_s") - pictureS); // where the server does not tell them apart: all of it
+  return { event: "latency", latency: { turnS: seconds("turn_s"), textS: seconds("first_text_s"), voiceS, pictureS, totalS } };
 }
 
 /** A `listening` event that says that what was begun came to nothing. */

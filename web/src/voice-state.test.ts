@@ -125,8 +125,12 @@ describe("parseVoiceEvent", () => {
   });
 
   it("reads the stages of an answer, also of one that was written before the turn had ended", () => {
-    const message = '{"event":"latency","turn_s":0.4,"first_text_s":null,"first_sound_s":0.3,"total_s":0.7}';
-    expect(parseVoiceEvent(message)).toEqual({ event: "latency", latency: { turnS: 0.4, textS: 0, soundS: 0.3, totalS: 0.7 } });
+    const message = '{"event":"latency","turn_s":0.4,"first_text_s":null,"first_voice_s":0.25,"first_picture_s":0.05,"first_sound_s":0.3,"total_s":0.7}';
+    expect(parseVoiceEvent(message)).toEqual({
+      event: "latency", latency: { turnS: 0.4, textS: 0, voiceS: 0.25, pictureS: 0.05, totalS: 0.7 },
+    });
+    const plain = '{"event":"latency","turn_s":0.4,"first_sound_s":0.3,"total_s":0.7}';
+    expect(parseVoiceEvent(plain)).toMatchObject({ latency: { voiceS: 0.3, pictureS: 0 } });
   });
 
   it.each(["", "hello", "null", "[]", '{"event":"word","text":"x"}', '{"event":"latency"}', '{"event":3}'])("ignores %j", (message) => {

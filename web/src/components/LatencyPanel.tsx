@@ -8,16 +8,17 @@ interface Props {
   language: Language;
 }
 
-/** Where the time went between the end of a question and the first sound of its answer. */
+/** Where the time went between the end of a question and the first sound and picture of its answer. */
 export function LatencyPanel({ latency, words, language }: Props) {
-  const { turnS, textS, soundS, totalS } = latency;
+  const { turnS, textS, voiceS, pictureS, totalS } = latency;
   const names = words.latency;
   const seconds = (value: number) => value.toLocaleString(language, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
-  const whole = Math.max(totalS, turnS + textS + soundS);
+  const whole = Math.max(totalS, turnS + textS + voiceS + pictureS);
   const rows: [string, number, number][] = [
     [names.turn, 0, turnS],
     [names.text, turnS, textS],
-    [names.sound, turnS + textS, soundS],
+    [names.voice, turnS + textS, voiceS],
+    [names.picture, turnS + textS + voiceS, pictureS],
   ];
   return (
     <details className="latency" data-testid="latency">
