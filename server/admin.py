@@ -157,7 +157,9 @@ async def readyz(call: Call[Nothing]) -> Any:
 
 async def metrics(call: Call[Nothing]) -> web.StreamResponse:
     """Prometheus exposition."""
-    return web.Response(body=call.services.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+    services = call.services
+    counts = await services.library.counts() if services.library is not None else {}
+    return web.Response(body=services.metrics.text(counts), headers={"Content-Type": CONTENT_TYPE})
 
 
 def _get(path: str, handler: Any, en: str, zh: str, tag: str = "server", **rest: Any) -> Endpoint[Nothing]:

@@ -117,6 +117,8 @@ async def _live(app: web.Application) -> AsyncIterator[None]:
         lambda: len(sessions), lambda: sum(session.speaking for session in sessions), sessions.max_session
     )
     services.metrics.expose(services.figures)
+    if services.library is not None:
+        services.metrics.include(services.library.counted.registry)
     services.metrics.expose(lambda: playout_figures(sessions))
     sessions.start()
     yield

@@ -53,9 +53,16 @@ class Metrics:
         """Also tell what `figures` returns when asked: names ending in `_total` are counters, others gauges."""
         self.registry.register(_Figures(figures))
 
-    def text(self) -> bytes:
-        """The exposition."""
-        return generate_latest(self.registry)
+    def include(self, registry: CollectorRegistry) -> None:
+        """Also tell what another registry holds."""
+        self.registry.register(registry)
+
+    def text(self, more: Mapping[str, float] | None = None) -> bytes:
+        """The exposition, with `more` figures of this moment."""
+        given = more or {}
+        at_once = CollectorRegistry()
+        at_once.register(_Figures(lambda: given))
+        return generate_latest(self.registry) + generate_latest(at_once)
 
 
 class _Figures(Collector):

@@ -23,6 +23,7 @@ from voices.cloning.base import Clip, Made, VoiceMaker
 from voices.cloning.build import Makers
 from voices.database import Database, DatabaseUnavailable
 from voices.embeddings import Embeddings
+from voices.figures import LibraryFigures, timed
 from voices.jobs import LEASE_S, Jobs, TakenOver
 from voices.marking import marked_wav, provenance
 from voices.outbox import Outbox
@@ -54,6 +55,7 @@ class Parts:
     embeddings: Embeddings
     makers: Makers
     watermark: Watermark
+    figures: LibraryFigures
 
 
 class Creator:
@@ -62,10 +64,6 @@ class Creator:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._tasks: list[asyncio.Task[None]] = []
-        self.failures = 0
-        self.made = 0
-        self.seconds = 0.0
-        """Spent on those that were made."""
 
     def start(self) -> None:
         """Begin."""
@@ -96,13 +94,11 @@ class Creator:
 
     async def _work(self, job: JobRow) -> None:
         """One job to its end, whatever comes."""
-        began = time.monotonic()
         jobs = self._parts.jobs
         try:
-            async with self._claimed(job):
-                await Making(self._parts, job).run()
-            self.made += 1
-            self.seconds += time.monotonic() - began
+            with timed(self._parts.figures.creations_s, maker=job.request["maker"]):
+                async with self._claimed(job):
+                    await Making(self._parts, job).run()
             await jobs.shared.tell(job.id)
         except asyncio.CancelledError:
             with contextlib.suppress(VisageError):
@@ -113,11 +109,9 @@ class Creator:
         except TakenOver as error:
             log.info("%s", error)
         except VisageError as error:
-            self.failures += 1
             log.info("job %s: no voice: %s", job.id, error)
             await jobs.fail(job, problem(error), retryable=error.retryable or error.status >= 500)
         except Exception:
-            self.failures += 1
             log.exception("job %s failed", job.id)
             await jobs.fail(job, UNFORESEEN, retryable=True)
 
@@ -204,8 +198,9 @@ class Making:
             task.add_done_callback(reports.discard)
 
         try:
-            async with asyncio.timeout(MAKE_TIMEOUT_S):
-                return await maker.make(clip, model, sample_text, progress)
+            with timed(self._parts.figures.calls_s, maker=maker.name, call="make"):
+                async with asyncio.timeout(MAKE_TIMEOUT_S):
+                    return await maker.make(clip, model, sample_text, progress)
         except TimeoutError as error:
             raise EngineError(maker.name, f"made no voice within {MAKE_TIMEOUT_S:.0f} s") from error
         finally:

@@ -111,6 +111,8 @@ class Database:
             asyncio.Lock() if self.is_sqlite else contextlib.nullcontext()
         )
         """SQLite has one writer at a time; waiting for it here costs no connection."""
+        self.failures = 0
+        """How often it did not answer."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -122,6 +124,21 @@ class Database:
         """For migrations."""
         return self._engine
 
+    @property
+    def connections(self) -> int:
+        """How many are in use."""
+        pool: Any = self._engine.pool
+        return int(pool.checkedout())
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        try:
+            with explained():
+                yield
+        except DatabaseUnavailable:
+            self.failures += 1
+            raise
+
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
         """A session that changes nothing.
@@ -129,7 +146,7 @@ class Database:
         Raises:
             DatabaseUnavailable: the database does not answer.
         """
-        with explained():
+        with self._counted():
             async with AsyncSession(self._engine, expire_on_commit=False, autoflush=False) as session:
                 yield session
 
@@ -140,7 +157,7 @@ class Database:
         Raises:
             DatabaseUnavailable: the database does not answer; nothing was changed.
         """
-        with explained():
+        with self._counted():
             async with self._turn, AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
                 yield session
 

@@ -13,6 +13,7 @@ from voices.audio.desk import Desk
 from voices.audio.prepare import Prepared
 from voices.audio.refusals import Refused
 from voices.database import Database
+from voices.figures import LibraryFigures, outcome_of
 from voices.outbox import Outbox
 from voices.people import User
 from voices.schema import FileRow, new_id, utc_now
@@ -41,12 +42,14 @@ class Files:
         database: their rows.
         outbox: through which they get into storage.
         desk: what judges them.
+        figures: where they are counted.
     """
 
-    def __init__(self, database: Database, outbox: Outbox, desk: Desk) -> None:
+    def __init__(self, database: Database, outbox: Outbox, desk: Desk, figures: LibraryFigures) -> None:
         self._database = database
         self._outbox = outbox
         self._desk = desk
+        self._uploads = figures.uploads
         self.places = asyncio.Semaphore(AT_ONCE)
         """To be held by whoever receives a recording, until it is taken."""
 
@@ -59,6 +62,15 @@ class Files:
             Busy: too many are waiting to be judged.
             StorageUnavailable, DatabaseUnavailable: it was not taken.
         """
+        try:
+            row, known = await self._take(user, filename, data)
+        except BaseException as error:
+            self._uploads.labels(outcome_of(error)).inc()
+            raise
+        self._uploads.labels("known" if known else "done").inc()
+        return row, known
+
+    async def _take(self, user: User, filename: str, data: bytes) -> tuple[FileRow, bool]:
         if not data:
             raise Refused("empty")
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())

@@ -237,6 +237,12 @@ class Jobs:
                 .values(status="pending", worker=None, lease_until=None, attempts=JobRow.attempts - 1)
             )
 
+    async def open(self) -> dict[str, int]:
+        """How many wait (`pending`) and how many are being made (`running`), by whichever server."""
+        async with self._database.reading() as session:
+            rows = await session.execute(select(JobRow.status, func.count()).where(_open()).group_by(JobRow.status))
+            return {"pending": 0, "running": 0, **{str(status): int(count) for status, count in rows}}
+
     async def recover(self) -> None:
         """Have jobs of dead processes taken up again, or failed with a reason when that has happened too often."""
         async with self._database.reading() as session:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from config import ConfigError, Settings
 from errors import Unavailable, VisageError
 from tts.library import PREFIX, LibraryEngine
+from voices.figures import LibraryFigures
 from voices.opened import Opened, Plan, open_library
 from voices.people import LOCAL, User
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 RETRY_S = 2.0
 """A library that could not be opened is tried again for a request that comes so much later."""
+COUNT_PATIENCE_S = 2.0
+"""Prometheus waits ten seconds for all figures."""
 PACKAGES = {"postgresql": "asyncpg", "redis_url": "redis", "s3": "obstore"}
 """What the extra `platform` brings, by what needs it."""
 
@@ -105,6 +108,7 @@ class Library:
         self._chain = chain
         self._engine = engine
         self._sources = sources or Sources()
+        self.counted = LibraryFigures()
         self._stack = contextlib.AsyncExitStack()
         self._opened: Opened | None = None
         self._opening: asyncio.Task[Opened] | None = None
@@ -151,6 +155,7 @@ class Library:
                 makers=self._sources.makers,
                 speaker_model=self._sources.speaker_model,
                 desk=self._sources.desk,
+                figures=self.counted,
             )
             self._opened = await self._stack.enter_async_context(open_library(plan))
             return self._opened
@@ -196,6 +201,16 @@ class Library:
     def figures(self) -> dict[str, float]:
         """For `/metrics`."""
         return {"voices_open": float(self._opened is not None), **(self._opened.figures() if self._opened else {})}
+
+    async def counts(self) -> dict[str, float]:
+        """For `/metrics`: what only the database knows, and whether it answers; nothing until the library is open."""
+        if self._opened is None:
+            return {}
+        try:
+            async with asyncio.timeout(COUNT_PATIENCE_S):
+                return {"voices_database_up": 1.0, **await self._opened.counts()}
+        except (VisageError, TimeoutError):
+            return {"voices_database_up": 0.0}
 
     def describe(self) -> Mapping[str, Any]:
         """JSON-ready facts."""

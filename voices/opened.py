@@ -28,6 +28,7 @@ from voices.cloning.build import Makers
 from voices.creation import Creator, Parts
 from voices.database import Database, database_url, make_engine
 from voices.embeddings import Embeddings
+from voices.figures import LibraryFigures, timed
 from voices.files import Files
 from voices.generation import Generation
 from voices.jobs import Jobs
@@ -43,6 +44,7 @@ from voices.signing import Signer, signing_key
 from voices.speakers.base import SpeakerModel
 from voices.storage.base import Storage
 from voices.storage.build import build_storage
+from voices.storage.watched import WatchedStorage
 from voices.usage import Spoken, UsageBook
 from voices.watermark import Watermark
 
@@ -92,12 +94,25 @@ class Opened:
     def figures(self) -> dict[str, float]:
         """For `/metrics`."""
         return {
-            "voices_made_total": float(self.creator.made),
-            "voices_failed_total": float(self.creator.failures),
-            "voices_making_seconds_total": self.creator.seconds,
             "voices_speech_seconds_total": self.generation.seconds,
             "voices_speech_cached_total": float(self.generation.cached),
             "voices_uploads_waiting": float(self.desk.waiting),
+            "voices_database_connections": float(self.database.connections),
+            "voices_database_failures_total": float(self.database.failures),
+            "voices_cache_failures_total": float(self.shared.failures),
+        }
+
+    async def counts(self) -> dict[str, float]:
+        """For `/metrics`: what only the database knows.
+
+        Raises:
+            DatabaseUnavailable: it does not answer.
+        """
+        jobs, deletions = await self.jobs.open(), await self.outbox.waiting()
+        return {
+            "voices_jobs_waiting": float(jobs["pending"]),
+            "voices_jobs_running": float(jobs["running"]),
+            "voices_deletions_waiting": float(deletions),
         }
 
     def describe(self) -> Mapping[str, Any]:
@@ -125,6 +140,7 @@ class Plan:
     makers: Callable[[Settings, Chain | None, SpeakerModel | None], Makers]
     speaker_model: Callable[[Settings], SpeakerModel | None]
     desk: Callable[[Limits], Desk]
+    figures: LibraryFigures = dataclasses.field(default_factory=LibraryFigures)
 
 
 @contextlib.asynccontextmanager
@@ -156,7 +172,7 @@ async def open_library(plan: Plan, *, working: bool = True) -> AsyncIterator[Ope
 
 async def _put_together(plan: Plan, database: Database, shared: Shared, stack: contextlib.AsyncExitStack) -> Opened:
     settings = plan.settings
-    storage = build_storage(settings, plan.root / STORAGE)
+    storage = WatchedStorage(build_storage(settings, plan.root / STORAGE), plan.figures)
     accounts = Accounts(database)
     await accounts.ensure_owner()
     signer = Signer(await signing_key(database))
@@ -166,12 +182,12 @@ async def _put_together(plan: Plan, database: Database, shared: Shared, stack: c
         stack.push_async_callback(model.aclose)
     makers = await asyncio.to_thread(plan.makers, settings, plan.chain(), model)
     stack.push_async_callback(makers.aclose)
-    outbox = Outbox(database, storage, lambda payload: forget(database, makers, payload))
+    outbox = Outbox(database, storage, lambda payload: forget(database, makers, payload, plan.figures))
     desk = plan.desk(Limits(settings.voice_seconds_min, settings.voice_seconds_max))
     stack.push_async_callback(desk.aclose)
     embeddings = Embeddings(database, storage, model, neighbours)
     jobs = Jobs(database, shared)
-    readers = Readers(database, makers, plan.chain)
+    readers = Readers(database, makers, plan.chain, plan.figures)
     usage = UsageBook(database)
     watermark = Watermark()
     generation = Generation(database, storage, outbox, readers, usage, shared, watermark)
@@ -188,9 +204,9 @@ async def _put_together(plan: Plan, database: Database, shared: Shared, stack: c
         neighbours=neighbours,
         embeddings=embeddings,
         catalogue=Catalogue(database),
-        files=Files(database, outbox, desk),
+        files=Files(database, outbox, desk, plan.figures),
         jobs=jobs,
-        creator=Creator(Parts(database, storage, outbox, jobs, embeddings, makers, watermark)),
+        creator=Creator(Parts(database, storage, outbox, jobs, embeddings, makers, watermark, plan.figures)),
         readers=readers,
         usage=usage,
         generation=generation,
@@ -232,7 +248,7 @@ async def _tidy(opened: Opened) -> None:
         await asyncio.sleep(TIDY_EVERY_S)
 
 
-async def forget(database: Database, makers: Makers, payload: Mapping[str, Any]) -> None:
+async def forget(database: Database, makers: Makers, payload: Mapping[str, Any], figures: LibraryFigures) -> None:
     """Delete a voice at its maker, unless a voice of the library is that very one.
 
     Raises:
@@ -247,7 +263,8 @@ async def forget(database: Database, makers: Makers, payload: Mapping[str, Any])
     if maker is None:
         log.warning("voice %s of %s stays there: that maker is configured no more", voice_id, name)
         return
-    await maker.forget(voice_id, payload["recipe"])
+    with timed(figures.calls_s, maker=name, call="forget"):
+        await maker.forget(voice_id, payload["recipe"])
 
 
 def _counting(opened: Opened) -> Callable[[str, int, float], None]:

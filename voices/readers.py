@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, select, true
@@ -18,6 +19,7 @@ from voices.catalogue import no_voice, visible_to
 from voices.cloning.base import VoiceMaker
 from voices.cloning.build import Makers, NoMaker
 from voices.database import Database
+from voices.figures import LibraryFigures, timed
 from voices.people import User
 from voices.schema import VoiceRow
 
@@ -48,10 +50,15 @@ class MadeVoice:
     gender: str
     cloned: bool
     """Whether it is the voice of a person who was recorded."""
+    figures: LibraryFigures
 
-    def say(self, clause: str, language: str, speed: float) -> AsyncIterator[Sound]:
+    async def say(self, clause: str, language: str, speed: float) -> AsyncGenerator[Sound, None]:
         """See `tts.library.Reader`."""
-        return self.maker.speak(self.step_voice_id, self.recipe, clause, language, self.model, speed)
+        sounds: Any = self.maker.speak(self.step_voice_id, self.recipe, clause, language, self.model, speed)
+        with timed(self.figures.calls_s, maker=self.maker.name, call="speak"):
+            async with contextlib.aclosing(sounds):
+                async for sound in sounds:
+                    yield sound
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,9 +90,13 @@ class Readers:
         database: of the library.
         makers: who speaks its voices.
         chain: the speech engines, where there are any.
+        figures: where it is noted how makers speak.
     """
 
-    def __init__(self, database: Database, makers: Makers, chain: Callable[[], Chain | None]) -> None:
+    def __init__(
+        self, database: Database, makers: Makers, chain: Callable[[], Chain | None], figures: LibraryFigures
+    ) -> None:
+        self._figures = figures
         self._database = database
         self._makers = makers
         self._chain = chain
@@ -159,6 +170,7 @@ class Readers:
             recipe=row.recipe,
             gender=row.gender,
             cloned=row.clones,
+            figures=self._figures,
         )
 
     def _built_in(self, name: str, language: str) -> BuiltInVoice:

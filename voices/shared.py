@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 class Shared(Protocol):
     """Never raises for want of a server."""
 
+    failures: int
+    """How often the server did not answer."""
+
     async def get(self, key: str) -> bytes | None:
         """What is kept under a key."""
         ...
@@ -84,6 +87,7 @@ class MemoryShared(_Listeners):
 
     def __init__(self, bytes_max: int = CACHE_BYTES_MAX, now: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
+        self.failures = 0
         self._now = now
         self._bytes_max = bytes_max
         self._bytes = 0
@@ -148,6 +152,7 @@ class RedisShared(_Listeners):
             raise ConfigError("redis_url needs a package more: make platform") from error
         self._failures: tuple[type[Exception], ...] = (RedisError, OSError, TimeoutError)
         self._redis: Any = Redis.from_url(url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S)
+        self.failures = 0
         self._complained = -COMPLAIN_EVERY_S
         self._hearing: asyncio.Task[None] | None = None
         self._closed = False
@@ -221,6 +226,7 @@ class RedisShared(_Listeners):
         try:
             yield
         except self._failures as error:
+            self.failures += 1
             if time.monotonic() - self._complained > COMPLAIN_EVERY_S:
                 self._complained = time.monotonic()
                 log.warning("Redis does not answer, so nothing is remembered there: %s", error)

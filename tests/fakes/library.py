@@ -143,6 +143,7 @@ def stocked(
     sources = Sources(lambda *_: Makers(made), lambda _: model, desk or ThreadDesk)
     library = Library(stage.services.settings, root, lambda: chain, voices, sources)
     stage.services.library = library
+    stage.services.figures = library.figures
     stage.services.voices = chain.voices
     facts = {field.name: getattr(stage, field.name) for field in dataclasses.fields(stage)}
     first = made[0] if made else FakeMaker()
