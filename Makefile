@@ -72,10 +72,10 @@ $(VENV)/.installed-musetalk: requirements-musetalk.lock $(VENV)/.installed
 	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q --no-deps --require-hashes -r $<
 	@touch $@
 
-platform: $(VENV)/.installed-platform ## Install what the voice library needs for PostgreSQL, Redis and S3: 30 MB
+platform: $(VENV)/.installed-platform ## Install what a server among servers needs: PostgreSQL, Redis, S3, Sentry: 30 MB
 
 $(VENV)/.installed-platform: requirements-platform.lock $(VENV)/.installed
-	$(call say,PostgreSQL, Redis and S3)
+	$(call say,PostgreSQL, Redis, S3, Sentry)
 	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q --no-deps --require-hashes -r $<
 	@touch $@
 

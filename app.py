@@ -64,6 +64,11 @@ def _run(command: str, argv: list[str]) -> int:
 
     settings = configload.load(argv)
     _set_up_log(settings)
+    if settings.sentry_dsn:
+        from reporting import report_errors
+        from server.openapi import VERSION
+
+        report_errors(settings.sentry_dsn, f"visage@{VERSION}")
     limit_arenas()
     serve_first()  # every packet of every session passes through the event loop
     gc.disable()  # until `settle_heap`: what is imported lives as long as the process

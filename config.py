@@ -34,6 +34,7 @@ SECRETS = (
     "storage_access_key",
     "storage_secret_key",
     "step_api_key",
+    "sentry_dsn",
 )
 """Settings never shown; `public` says only whether they are set."""
 HIDDEN = (*SECRETS, "tts_options", "tts_server")

@@ -121,6 +121,14 @@ class LibrarySettings(BaseSettings):
         "生成的语音在此天数后删除；0 为不删除",
         ge=0,
     )
+    sentry_dsn: str = setting(
+        "",
+        "Where errors of the server are told, https://KEY@HOST/PROJECT of Sentry or what speaks its protocol: their "
+        "place in the code, nothing that visitors said; empty: nowhere",
+        "错误上报地址：Sentry 或兼容服务的 https://KEY@HOST/PROJECT；只上报代码位置，不含访客内容；留空则不上报",
+        env="SENTRY_DSN",
+        pattern=r"^(https?://[^\s@/]+@[^\s@/]+/\S+)?$",
+    )
     log_format: Literal["text", "json"] = setting(
         "text", "Lines of the log: text, or json for machines", "日志格式：text，或供程序读取的 json"
     )

@@ -74,7 +74,8 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     except Exception:
         request_id = request[REQUEST_ID]
-        log.exception("request %s: %s %s failed", request_id, request.method, request.path)
+        facts = {"request_id": request_id}
+        log.exception("request %s: %s %s failed", request_id, request.method, request.path, extra=facts)
         unforeseen = VisageError(
             f"an unexpected error, logged under request id {request_id}",
             f"意外错误，日志中的请求编号为 {request_id}",

@@ -138,6 +138,7 @@ def test_secrets_are_neither_shown_nor_quoted(tmp_path: Path) -> None:
         "turn": "turn:u:hush@h:1",
         "database_url": "postgresql://u:hush@h/d",
         "redis_url": "redis://u:hush@h",
+        "sentry_dsn": "https://hush@h/1",
     }
     given = [part for name in SECRETS for part in (f"--{name}", addresses.get(name, "hush"))]
     found = load(given, directory=tmp_path)

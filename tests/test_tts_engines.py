@@ -245,6 +245,11 @@ def speller(tmp_path_factory: pytest.TempPathFactory) -> Speller:
     return Speller(tmp_path_factory.mktemp("jieba"))
 
 
+def test_spelling_needs_no_place_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert Speller(tmp_path / "file" / "cache").spell("你好", "zh")
+
+
 @pytest.mark.parametrize(
     ("clause", "words"),
     [

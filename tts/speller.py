@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
+import tempfile
 import unicodedata
 import warnings
 from pathlib import Path
@@ -32,14 +34,17 @@ class Speller:
     """Spells clauses.
 
     Args:
-        cache: directory for jieba's prepared dictionary.
+        cache: directory for jieba's prepared dictionary; where that cannot be written, it is prepared each time.
     """
 
     def __init__(self, cache: Path) -> None:
-        cache.mkdir(parents=True, exist_ok=True)
         jieba.setLogLevel(logging.WARNING)
-        jieba.dt.tmp_dir = str(cache)
-        jieba.initialize()
+        logging.getLogger("jieba").handlers.clear()  # it writes to standard error by itself, in a form of its own
+        with contextlib.suppress(OSError):
+            cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as instead:
+            jieba.dt.tmp_dir = str(cache) if os.access(cache, os.W_OK) else instead
+            jieba.initialize()
         self._english: dict[bool, hibari.g2p.G2P] = {}
 
     def spell(self, clause: str, language: str, *, british: bool = False) -> list[Spelling]:
