@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import pytest
 
 from server.form import disposition
 from server.library.files import UPLOADS_MAX
+from tests.fakes.away import away
 from tests.fakes.databases import postgresql
 from tests.fakes.library import CLIP_RATE_HZ, CONSENT, clip, made, shelves, speech, upload
 from tests.test_voice_library import data, stored
@@ -279,11 +278,11 @@ async def test_a_client_that_vanishes_in_its_upload_leaves_nothing(tmp_path: Pat
 async def test_a_database_that_goes_away_is_told_and_nothing_is_lost(tmp_path: Path) -> None:
     async with (
         postgresql() as url,
-        away(url) as (through, gone),
+        away(url) as (through, plug),
         shelves(tmp_path, database_url=through) as (client, _),
     ):
         voice = await made(client)
-        with gone():
+        with plug.gone():
             for path in ("/api/voices", "/api/tts/history", "/api/account", f"/api/voices/{voice['voiceId']}"):
                 answer = await client.get(path)
                 assert answer.status == 503 and answer.headers["Retry-After"]
@@ -294,46 +293,6 @@ async def test_a_database_that_goes_away_is_told_and_nothing_is_lost(tmp_path: P
             assert len(stored(tmp_path)) == 3
         assert (await data(client, f"/api/voices/{voice['voiceId']}"))["voiceId"] == voice["voiceId"]
         assert (await upload(client, clip(1)))[0] == 201
-
-
-@contextlib.asynccontextmanager
-async def away(url: str) -> AsyncIterator[tuple[str, Callable[[], contextlib.AbstractContextManager[None]]]]:
-    """Another address of the same database, and a context in which nobody answers there."""
-    host, port = "127.0.0.1", 5432
-    connected: set[asyncio.StreamWriter] = set()
-    open_ = True
-
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            while block := await reader.read(1 << 16):
-                writer.write(block)
-                await writer.drain()
-        writer.close()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not open_:
-            return writer.close()
-        there, back = await asyncio.open_connection(host, port)
-        connected.update((writer, back))
-        await asyncio.gather(pass_on(reader, back), pass_on(there, writer), return_exceptions=True)
-
-    @contextlib.contextmanager
-    def gone() -> Iterator[None]:
-        nonlocal open_
-        open_ = False
-        for writer in connected:
-            writer.transport.abort()
-        yield
-        open_ = True
-
-    server = await asyncio.start_server(serve, host, 0)
-    try:
-        yield url.replace(f"{port}", str(server.sockets[0].getsockname()[1])), gone
-    finally:
-        server.close()
-        for writer in connected:
-            writer.transport.abort()
-        await server.wait_closed()
 
 
 async def test_a_database_that_is_not_there_at_the_start_is_told_until_it_is(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from errors import EngineError
 from tests.fakes.app import until
+from tests.fakes.away import away
 from tests.fakes.databases import postgresql
 from tests.fakes.library import Client, clip, made, shelves, upload
-from tests.test_voice_bad_input import away
 from tests.test_voice_jobs import broken, ended, wished
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -79,13 +79,13 @@ async def test_what_waits_and_runs_is_told(tmp_path: Path) -> None:
 async def test_servers_that_are_away_are_told(tmp_path: Path) -> None:
     async with (
         postgresql() as url,
-        away(url) as (through, gone),
+        away(url) as (through, plug),
         shelves(tmp_path, database_url=through, redis_url="redis://127.0.0.1:1/0") as (client, _),
     ):
         await client.get("/api/voices")
         before = await scraped(client)
         assert before[("voices_database_up",)] == 1
-        with gone():
+        with plug.gone():
             assert (await client.get("/api/voices")).status == 503
             told = await scraped(client)
         assert told[("voices_database_up",)] == 0
