@@ -24,6 +24,7 @@ from benchmarks import (
     load,
     long_avatar,
     machine,
+    relay,
     report,
     scheduler,
     sync,
@@ -58,6 +59,7 @@ SCENARIOS: dict[str, Callable[[Plan], Coroutine[None, None, list[Figure]]]] = {
     "cycles": load.cycles,
     "lists": voices.lists,
     "creation": voices.creation,
+    "relay": relay.relay,
     "uploads": voices.uploads,
 }
 

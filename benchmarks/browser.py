@@ -96,7 +96,7 @@ class Browser:
         await self._playwright.stop()
 
     def session(self, **options: Any) -> BrowserSession:
-        """A new viewer in the page; `options` are the page's (`microphone`, `echo`, `pictures`)."""
+        """A new viewer in the page; `options` are the page's (`microphone`, `echo`, `pictures`, `relay`)."""
         return BrowserSession(self, f"viewer{next(self._ids)}", options)
 
 

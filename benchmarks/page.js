@@ -69,7 +69,8 @@
     note(name) { if (!(name in this.times)) this.times[name] = now(); }
 
     async open() {
-      const pc = this.pc = new RTCPeerConnection({iceServers: []});
+      const pc = this.pc = new RTCPeerConnection(
+        this.options.relay ? {iceServers: [this.options.relay], iceTransportPolicy: 'relay'} : {iceServers: []});
       pc.onconnectionstatechange = () => this.note(pc.connectionState);
       const video = this.video = document.createElement('video');
       video.autoplay = video.playsInline = true;
