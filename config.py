@@ -33,7 +33,6 @@ SECRETS = (
     "redis_url",
     "storage_access_key",
     "storage_secret_key",
-    "step_api_key",
     "sentry_dsn",
 )
 """Settings never shown; `public` says only whether they are set."""

@@ -84,9 +84,6 @@ class LibrarySettings(BaseSettings):
         "first",
         "提供的音色来源，默认者在前，逗号分隔；留空为全部可用来源，克隆引擎在前",
     )
-    step_api_key: str = setting(
-        "", "Key of StepFun, which clones voices", "StepFun（阶跃星辰）密钥，用于克隆音色", env="STEP_API_KEY"
-    )
     embedding_provider: str = setting(
         "",
         "What tells speakers apart: campplus, resemblyzer, http or placeholder; empty: the best there is",

@@ -111,10 +111,18 @@ class EngineError(VisageError):
     kind_zh = "引擎故障"
 
     def __init__(
-        self, engine: str, message: str, *, retryable: bool = True, retry_after_s: float | None = None
+        self,
+        engine: str,
+        message: str,
+        *,
+        retryable: bool = True,
+        retry_after_s: float | None = None,
+        answered: int | None = None,
     ) -> None:
         super().__init__(f"{engine}: {message}")
         self.engine = engine
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         """When it may be asked again; 0 where only this request was at fault, None where nothing is known."""
+        self.answered = answered
+        """The HTTP status that its server answered; None where there was none, or nobody noted it."""

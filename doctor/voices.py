@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from config import Settings
 from doctor.findings import Finding
 from errors import VisageError
 
+if TYPE_CHECKING:
+    from voices.cloning.base import VoiceMaker
+
+CHECK_TIMEOUT_S = 10.0
 ROOT = Path(__file__).parent.parent / "data" / "voices"
 
 
@@ -116,9 +121,31 @@ def _makers(settings: Settings) -> Iterator[Finding]:
     if not makers:
         yield Finding("Voice library, makers", "note", "nothing here makes voices", "没有可用的音色来源")
     for maker in makers:
-        reason = maker.why_not()
-        kind = ("clones", "克隆") if maker.clones else ("leans toward the speaker, no clone", "仅贴近说话人，并非克隆")
-        if reason is None:
-            yield Finding(f"Voice library, maker {maker.name}", "ok", kind[0], kind[1])
-        else:
-            yield Finding(f"Voice library, maker {maker.name}", "note", reason, reason)
+        yield _maker(maker)
+
+
+def _maker(maker: VoiceMaker) -> Finding:
+    """One of them; a hosted one is asked whether it takes its key."""
+    name = f"Voice library, maker {maker.name}"
+    kind = ("clones", "克隆") if maker.clones else ("leans toward the speaker, no clone", "仅贴近说话人，并非克隆")
+    if reason := maker.why_not():
+        return Finding(name, "note", reason, reason)
+    check: Callable[[], Coroutine[Any, Any, str]] | None = getattr(maker, "check", None)
+    if check is None:
+        return Finding(name, "ok", kind[0], kind[1])
+
+    async def asked() -> str:
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                return await check()
+        finally:
+            await maker.aclose()
+
+    try:
+        told = asyncio.run(asked())
+    except TimeoutError:
+        en, zh = f"gave no answer for {CHECK_TIMEOUT_S:g} s", f"{CHECK_TIMEOUT_S:g} 秒内无应答"
+        return Finding(name, "note", en, zh)
+    except VisageError as error:
+        return Finding(name, "note", str(error), error.zh or str(error))
+    return Finding(name, "ok", f"{kind[0]}; {told}", f"{kind[1]}；{told}")

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from config import ConfigError, Settings
 from errors import BadRequest
 from listening.settings import MODES
 from text.clauses import Pace
+from tts import names
 from tts.base import SpeechEngine
 from tts.build import ServerSettings, build_chain
 from tts.chain import Chain
 from tts.library import PREFIX
+from tts.stepfun import StepFunGuest
+from tts.wire.options import Common, checked
 
 CACHE = Path(__file__).parent.parent / "data" / "speech_cache"
 
@@ -45,6 +50,24 @@ def make_chain(settings: Settings, more: Sequence[SpeechEngine] = ()) -> Chain:
         return build_chain(_Named(",".join(settings.tts), settings.ref_file or None), servers, more)
     except BadRequest as error:
         raise ConfigError(str(error)) from error
+
+
+def guests(settings: Settings) -> list[SpeechEngine]:
+    """StepFun's own voices, where the voice library may clone with it and the chain does not speak with it anyway.
+
+    Raises:
+        ConfigError: one of its options is unknown or cannot be used.
+    """
+    named = {names.canonical(name) for name in settings.tts}
+    wanted = settings.library == "on" and StepFunGuest.name in (settings.voice_makers or (StepFunGuest.name,))
+    if not wanted or named & {"stepfun", "stepfun-ws"}:
+        return []
+    try:
+        options = checked(StepFunGuest.Options, StepFunGuest.name, settings.tts_options.get(StepFunGuest.name, {}))
+    except BadRequest as error:
+        raise ConfigError(str(error)) from error
+    engine: Any = StepFunGuest(options, Common(os.environ, settings.performance_mode))
+    return [] if engine.lack() else [engine]
 
 
 def make_pace(settings: Settings) -> Pace:

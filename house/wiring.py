@@ -20,6 +20,7 @@ from config import ConfigError, Settings
 from house.base import House, TestcardHouse
 from house.listening import ListeningHouse
 from house.upkeep import Upkeep, settle_heap
+from house.voices import guests
 from llm import LanguageModel
 from server import rtvi
 from server.answers import ModelAnswers
@@ -98,7 +99,7 @@ def make_library(settings: Settings, house: House, engine: LibraryEngine) -> Lib
 async def open_house(settings: Settings) -> AsyncIterator[Services]:
     """Everything the HTTP application works with, for as long as it does."""
     library_voices = LibraryEngine()
-    house = make_house(settings, [library_voices] if settings.library == "on" else [])
+    house = make_house(settings, [*guests(settings), library_voices] if settings.library == "on" else [])
     library = make_library(settings, house, library_voices)
     decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="audio-decode")
     model = language_model(settings)

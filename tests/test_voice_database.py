@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, event, select, text
+from sqlalchemy import URL, Connection, event, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -27,6 +27,7 @@ from voices.migrate import HEAD, migrate
 from voices.schema import Base, FactRow, UserRow, utc_now
 
 KINDS = ("sqlite", "postgresql")
+CANCELLED = 120
 ROOT = Path(__file__).parent.parent
 
 
@@ -234,3 +235,27 @@ def test_addresses_get_their_driver() -> None:
     assert database_url("postgresql+psycopg://u@h/d", Path()).drivername == "postgresql+asyncpg"
     assert database_url("", Path("/x/library.db")).database == "/x/library.db"
     assert os.sep in str(database_url("sqlite:////x/y.db", Path()).database)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_writers_that_are_cancelled_anywhere_leave_the_database_to_others(kind: str, tmp_path: Path) -> None:
+    async with database(kind, tmp_path) as made:
+
+        async def write(number: int) -> None:
+            row = FactRow(name=f"k{number}", value="v")
+            async with made.writing() as session:
+                session.add(row)
+                await session.flush()
+                await session.execute(
+                    update(FactRow).where(FactRow.name == row.name).values(value="").returning(FactRow.name)
+                )
+
+        for number in range(CANCELLED):
+            tasks = [asyncio.create_task(write(2 * number + which)) for which in (0, 1)]
+            for _ in range(number % 50):
+                await asyncio.sleep(0)
+            await asyncio.sleep(number % 7 * 0.0005)
+            tasks[0].cancel()
+            first, second = await asyncio.gather(*tasks, return_exceptions=True)
+            assert first is None or isinstance(first, asyncio.CancelledError)
+            assert second is None, "it waits for nothing that the other one left behind"

@@ -60,6 +60,7 @@ class SpeechEngine(Protocol):
         warm_up(): load what the first clause needs.
         find_voice(name): a voice that `voices` does not list.
         may_be_kept: False where nothing it says may be kept on disk for the next time.
+        stands_in: False where it speaks only for whoever chose a voice of its, and for nobody else's.
         lack(): what `why_not` says in both languages, and what helps (`tts.wire.engine.Lack`).
     """
 

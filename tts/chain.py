@@ -136,6 +136,8 @@ class Chain:
             if chosen is not None and chosen.engine == engine.name and language in chosen.languages:
                 found.append((engine, chosen))
                 continue
+            if not traits.stands_in(engine):
+                continue
             fitting = [voice for voice in engine.voices() if language in voice.languages]
             if fitting:
                 best = min(fitting, key=lambda voice: (voice.languages.index(language), voice.gender != gender))

@@ -1,12 +1,15 @@
 """stepfun: StepFun's `POST /audio/speech`; `stepfun-ws`, the same voices over its WebSocket.
 
+An account's cloned voices are named by their ids and never listed: they belong to whoever had them made.
+
 After platform.stepfun.com's documents (2026-11). A body of JSON is an error, whatever the status.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -21,6 +24,13 @@ from tts.wire.sockets import Line, SocketVoice, unpacked
 
 SPEED_MIN, SPEED_MAX = 0.5, 2.0
 RATES_HZ = (8_000, 16_000, 22_050, 24_000)
+SYSTEM_VOICES: Mapping[str, str] = {
+    **dict.fromkeys(("cixingnansheng", "zhengpaiqingnian", "shuangkuainansheng", "wenrounansheng"), "male"),
+    **dict.fromkeys(("zixinnansheng",), "male"),
+    **dict.fromkeys(("livelybreezy-female", "ganliannvsheng", "qingchunshaonv", "elegantgentle-female"), "female"),
+    **dict.fromkeys(("linjiajiejie", "jingdiannvsheng"), "female"),
+}
+"""Those its documents name, and their gender; which of them a model has is told by the server."""
 
 
 class StepFunOptions(ServerOptions):
@@ -40,7 +50,7 @@ class StepFunVoice(ServerEngine):
     options: StepFunOptions
     default_server = "https://api.stepfun.com/v1"
     default_voice = "linjiajiejie"
-    open_voice = re.compile(r"[a-z][a-z\-]{3,40}|voice-tone-[\w\-]+")
+    open_voice: ClassVar[re.Pattern[str] | None] = re.compile(r"[a-z][a-z\-]{3,40}|voice-tone-[\w\-]+")
     key_names: ClassVar[tuple[str, ...]] = ("STEP_API_KEY",)
     spoken = ("zh", "en", "ja")
     part_characters = 900
@@ -48,33 +58,33 @@ class StepFunVoice(ServerEngine):
 
     def __init__(self, options: ServerOptions | None = None, common: Common | None = None) -> None:
         super().__init__(options, common)
-        self._headers = {"Authorization": f"Bearer {self.keys['STEP_API_KEY']}"}
+        self.headers = {"Authorization": f"Bearer {self.keys['STEP_API_KEY']}"}
+
+    def voice(self, name: str, languages: tuple[str, ...] = (), gender: str = "") -> Voice:
+        """The voice that the server calls so."""
+        return super().voice(name, languages, gender or SYSTEM_VOICES.get(name, "neutral"))
 
     async def list_voices(self) -> list[Voice]:
-        """The model's and the account's."""
-        return [*await self._system_voices(), *await self._cloned_voices()]
-
-    async def _system_voices(self) -> list[Voice]:
-        url = f"{self._api}/audio/system_voices"
-        facts = await self.http.json("GET", url, params={"model": self.options.model}, headers=self._headers)
+        """The model's."""
+        url, model = f"{self.api}/audio/system_voices", self.options.model
+        facts = await self.http.json("GET", url, params={"model": model}, headers=self.headers)
         names = facts.get("voices") if isinstance(facts, dict) else None
         return [self.voice(name) for name in names or () if isinstance(name, str)]
 
-    async def _cloned_voices(self) -> list[Voice]:
-        url = f"{self._api}/audio/voices"
-        facts = await self.http.json("GET", url, params={"limit": "100"}, headers=self._headers)
-        entries = facts.get("data") if isinstance(facts, dict) else None
-        return [self.voice(str(entry["id"])) for entry in entries or () if isinstance(entry, dict) and "id" in entry]
-
     @property
-    def _api(self) -> str:
+    def api(self) -> str:
         """Where its other interfaces are."""
         return re.sub("^ws", "http", self.server)
 
     def say(self, asked: Asked) -> AsyncGenerator[Sound, None]:
         """The sound as it arrives."""
+        how: dict[str, Any] = {"json": self.body(asked, self.options.model), "headers": self.headers}
+        return self.http.spoken("POST", f"{self.api}/audio/speech", self.sample_rate_hz, asked.text, **how)
+
+    def body(self, asked: Asked, model: str) -> dict[str, Any]:
+        """What `POST /audio/speech` is sent."""
         body = {
-            "model": self.options.model,
+            "model": model,
             "input": asked.text,
             "voice": asked.voice,
             "response_format": "pcm",
@@ -82,11 +92,25 @@ class StepFunVoice(ServerEngine):
             "speed": min(SPEED_MAX, max(SPEED_MIN, asked.speed)),
             "volume": self.options.volume,
         }
-        if self.options.instruction:
-            body["instruction"] = self.options.instruction
-        url = f"{self.server}/audio/speech"
-        how: dict[str, Any] = {"json": body, "headers": self._headers}
-        return self.http.spoken("POST", url, self.sample_rate_hz, asked.text, **how)
+        return body | ({"instruction": self.options.instruction} if self.options.instruction else {})
+
+
+class StepFunGuest(StepFunVoice):
+    """The model's own voices, beside an account's cloned ones in the voice library: for whoever chooses one of them."""
+
+    default_voice = ""
+    open_voice = None
+    stands_in = False
+
+    def voices(self) -> tuple[Voice, ...]:
+        """As the server lists them; until it does, those its documents name."""
+        if self.lack():
+            return ()
+        return self._listed or tuple(map(self.voice, SYSTEM_VOICES))
+
+    async def warm_up(self) -> None:
+        """Begin to ask; nobody waits for a vendor who may be out of reach."""
+        self._listing = self._listing or asyncio.create_task(self._list(), name=f"voices of {self.name}")
 
 
 class StepFunSocket(StepFunVoice):
@@ -97,7 +121,7 @@ class StepFunSocket(StepFunVoice):
     def __init__(self, options: ServerOptions | None = None, common: Common | None = None) -> None:
         super().__init__(options, common)
         url = f"{re.sub('^http', 'ws', self.server)}/realtime/audio?model={self.options.model}"
-        self._sockets = SocketVoice(self.http, url, lambda: self._headers, self._greeted, ahead=True)
+        self._sockets = SocketVoice(self.http, url, lambda: self.headers, self._greeted, ahead=True)
 
     async def _greeted(self, line: Line) -> None:
         """Wait for the session's id."""

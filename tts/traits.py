@@ -19,6 +19,7 @@ NAMES = (
     "variant",
     "find_voice",
     "may_be_kept",
+    "stands_in",
     "lack",
 )
 """All but `warm_up`, which an engine in another process does there."""
@@ -59,6 +60,11 @@ def variant(engine: SpeechEngine) -> str:
 def may_be_kept(engine: SpeechEngine) -> bool:
     """Whether what it says may be kept for the next time."""
     return bool(getattr(engine, "may_be_kept", True))
+
+
+def stands_in(engine: SpeechEngine) -> bool:
+    """Whether it may speak where another engine's voice was wanted, or none."""
+    return bool(getattr(engine, "stands_in", True))
 
 
 def warm_up(engine: SpeechEngine) -> Callable[[], Awaitable[None]] | None:

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from errors import EngineError, VisageError
+from errors import Busy, EngineError, VisageError
 from voices.clips import heard, opened
 from voices.cloning.base import Clip, Made, VoiceMaker
 from voices.cloning.build import Makers
@@ -110,7 +110,7 @@ class Creator:
             log.info("%s", error)
         except VisageError as error:
             log.info("job %s: no voice: %s", job.id, error)
-            await jobs.fail(job, problem(error), retryable=error.retryable or error.status >= 500)
+            await jobs.fail(job, problem(error), retryable=error.status >= 500 or error.status == Busy.status)
         except Exception:
             log.exception("job %s failed", job.id)
             await jobs.fail(job, UNFORESEEN, retryable=True)

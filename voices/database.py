@@ -69,6 +69,7 @@ def make_engine(url: URL) -> AsyncEngine:
         )
         event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         event.listen(engine.sync_engine, "begin", _begin_sqlite)
+        event.listen(engine.sync_engine, "invalidate", _undo_sqlite)
         return engine
     try:
         return create_async_engine(
@@ -95,6 +96,13 @@ def _begin_sqlite(connection: Any) -> None:
     # A reader's statements stand for themselves, and save the driver a way to its thread and back.
     if connection.get_execution_options().get("writing", False):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _undo_sqlite(connection: Any, record: Any, error: BaseException | None) -> None:
+    # Closed while one of its statements is unfinished, as where a task is cancelled, a connection goes on holding the
+    # write lock until its cursor is collected; what it had begun is therefore undone first.
+    with contextlib.suppress(Exception):
+        connection.rollback()
 
 
 class Database:

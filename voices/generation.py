@@ -153,6 +153,8 @@ class Generation:
                         if part := await loop.run_in_executor(self._encoders, encoder.feed, pcm):
                             yield part
             except EngineError as error:
+                if error.code != EngineError.code:  # it says itself what it means for whoever asked
+                    raise
                 raise MakerFailed(f"the voice {reader.name!r} could not speak: {error}") from error
             if part := await loop.run_in_executor(self._encoders, encoder.finish):
                 yield part

@@ -24,7 +24,7 @@ from voices.accounts import Accounts
 from voices.audio.desk import Desk
 from voices.audio.judge import Limits
 from voices.catalogue import Catalogue
-from voices.cloning.build import Makers
+from voices.cloning.build import Makers, figures_of
 from voices.creation import Creator, Parts
 from voices.database import Database, database_url, make_engine
 from voices.embeddings import Embeddings
@@ -100,6 +100,7 @@ class Opened:
             "voices_database_connections": float(self.database.connections),
             "voices_database_failures_total": float(self.database.failures),
             "voices_cache_failures_total": float(self.shared.failures),
+            **{name: value for maker in self.makers.all for name, value in figures_of(maker).items()},
         }
 
     async def counts(self) -> dict[str, float]:

@@ -198,5 +198,6 @@ def stand_in(chain: Chain, gender: str, language: str) -> Voice | None:
     default = chain.default_voice
     if default is not None and language in default.languages:
         return default
-    fitting = [voice for voice in chain.voices() if language in voice.languages]
+    engines = [engine for engine in chain.engines if traits.stands_in(engine)]
+    fitting = [voice for engine in engines for voice in engine.voices() if language in voice.languages]
     return next((voice for voice in fitting if voice.gender == gender), fitting[0] if fitting else None)

@@ -279,9 +279,4 @@ def stepfun(script: Script) -> list[web.RouteDef]:
     async def system(request: web.Request) -> web.StreamResponse:
         return web.json_response({"voices": ["linjiajiejie", "wenrounansheng"], "voices-details": {}})
 
-    async def cloned(request: web.Request) -> web.StreamResponse:
-        return web.json_response({"object": "list", "data": [{"id": "voice-tone-abc", "file_id": "f"}]})
-
-    return [
-        web.post("/audio/speech", speech), web.get("/audio/system_voices", system), web.get("/audio/voices", cloned),
-    ]  # fmt: skip
+    return [web.post("/audio/speech", speech), web.get("/audio/system_voices", system)]

@@ -130,7 +130,7 @@ def stocked(
     stage: Stage,
     root: Path,
     *,
-    makers: Sequence[FakeMaker] | None = None,
+    makers: Sequence[Any] | None = None,
     speakers: FakeSpeakers | None = None,
     desk: Callable[[Limits], Desk] | None = None,
 ) -> LibraryStage:
@@ -154,7 +154,7 @@ def stocked(
 async def shelves(
     root: Path,
     *,
-    makers: Sequence[FakeMaker] | None = None,
+    makers: Sequence[Any] | None = None,
     speakers: FakeSpeakers | None = None,
     desk: Callable[[Limits], Desk] | None = None,
     **settings: Any,

@@ -128,6 +128,8 @@ def _is_text(data: bytes) -> bool:
 def _is_json(data: bytes) -> bool:
     try:
         json.loads(data)
+    except RecursionError:
+        return True
     except ValueError:
         return False
     return True

@@ -87,7 +87,7 @@ class ServerEngine:
         self.at_once = self.options.at_once
         self.patience_s = self.options.timeout_s
         self.takes_ref_text = self.imitates
-        self.keys = {name: self.common.keys.get(name, "") for name in (*self.key_names, *self.optional_keys)}
+        self.keys = {name: self.common.keys.get(name, "").strip() for name in (*self.key_names, *self.optional_keys)}
         secrets = [value for name, value in self.keys.items() if name not in self.plain_keys]
         self.http = HttpVoice(self.name, " / ".join(self.keys), secrets)
         self.references = self._named_references() if self.imitates else {}

@@ -137,7 +137,7 @@ class HttpVoice:
             except NotSound as error:
                 raise self.not_sound(url, error.body) from error
             except ValueError as error:
-                raise EngineError(self.engine, f"{url}: {error}") from error
+                raise EngineError(self.engine, f"{url}: {error}", answered=200) from error
 
     async def json(self, method: str, url: str, **how: Any) -> Any:
         """What an answer says, at most JSON_BYTES_MAX of it.
@@ -145,19 +145,30 @@ class HttpVoice:
         Raises:
             EngineError: the server cannot be reached, refuses, or answers what is no JSON.
         """
-        with self.named(url):
-            async with asyncio.timeout(ANSWER_TIMEOUT_S), self.asked(method, url, **how) as response:
-                data = await _read(response, JSON_BYTES_MAX)
-        if len(data) > JSON_BYTES_MAX:
-            raise EngineError(self.engine, f"{url} answers more than {JSON_BYTES_MAX} bytes")
+        _, data = await self.body(method, url, JSON_BYTES_MAX, **how)
         try:
             return await asyncio.to_thread(json.loads, data)
-        except ValueError as error:
-            raise EngineError(self.engine, f"{url} answered what is no JSON: {data[:80]!r}") from error
+        except (ValueError, RecursionError) as error:
+            said = f"{url} answered what is no JSON: {data[:80]!r}"
+            raise self.masked(EngineError(self.engine, said, answered=200)) from error
+
+    async def body(self, method: str, url: str, bytes_max: int, **how: Any) -> tuple[str, bytes]:
+        """An answer's media type and all of its bytes.
+
+        Raises:
+            EngineError: the server cannot be reached, refuses, or answers more than `bytes_max`.
+        """
+        with self.named(url):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S), self.asked(method, url, **how) as response:
+                data = await _read(response, bytes_max)
+        if len(data) > bytes_max:
+            raise EngineError(self.engine, f"{url} answers more than {bytes_max} bytes", answered=200)
+        return response.content_type, data
 
     def not_sound(self, where: str, body: bytes) -> EngineError:
         """The error for an answer with status 200 that is an error all the same."""
-        return self.masked(EngineError(self.engine, f"{where} sent no sound, but: {refusals.reason(body)}"))
+        said = f"{where} sent no sound, but: {refusals.reason(body)}"
+        return self.masked(EngineError(self.engine, said, answered=200))
 
     def masked(self, error: EngineError) -> EngineError:
         """The error without the secrets that a server repeated."""
@@ -166,7 +177,8 @@ class HttpVoice:
             return error
         for secret in self._secrets:
             message = message.replace(secret, "***")
-        return EngineError(self.engine, message, retryable=error.retryable, retry_after_s=error.retry_after_s)
+        how: dict[str, Any] = {"retry_after_s": error.retry_after_s, "answered": error.answered}
+        return EngineError(self.engine, message, retryable=error.retryable, **how)
 
     @contextlib.contextmanager
     def named(self, where: str) -> Iterator[None]:

@@ -36,7 +36,7 @@ def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float
 def reason(body: bytes | str) -> str:
     """What an answer that is no sound says, in one line: the message of its JSON, else its beginning."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         text = _message(json.loads(text)) or text
     return " ".join(text.split())[:DETAIL_CHARACTERS]
 
@@ -73,10 +73,11 @@ def by_status(
     said = f"{where} answered {status}" + (f": {detail}" if detail else "")
     if status in (401, 403):
         hint = f" (check {key_hint})" if key_hint else ""
-        return EngineError(engine, said + hint, retry_after_s=BACKOFF_MAX_S)
+        return EngineError(engine, said + hint, retry_after_s=BACKOFF_MAX_S, answered=status)
     if 300 <= status < 400:
         place = (headers or {}).get("Location", "")
-        return EngineError(engine, f"{said}: it sends one on to {place[:80]!r}; give that address", retry_after_s=None)
+        said += f": it sends one on to {place[:80]!r}; give that address"
+        return EngineError(engine, said, retry_after_s=None, answered=status)
     if status in _BUSY:
-        return EngineError(engine, said, retry_after_s=retry_after_s(headers or {}))
-    return EngineError(engine, said, retry_after_s=0.0 if status in _THIS_REQUEST else None)
+        return EngineError(engine, said, retry_after_s=retry_after_s(headers or {}), answered=status)
+    return EngineError(engine, said, retry_after_s=0.0 if status in _THIS_REQUEST else None, answered=status)

@@ -49,7 +49,12 @@ class Made:
 
 
 class VoiceMaker(Protocol):
-    """One instance serves all requests; its methods are called on the event loop and never block it."""
+    """One instance serves all requests; its methods are called on the event loop and never block it.
+
+    What a maker may have beyond this:
+        figures(): what `/metrics` is told, by name.
+        check(): asks its service whether it can be used, and answers one sentence; for `doctor`.
+    """
 
     name: str
     """`stepfun`, `designed`, `cosyvoice`, ..."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from config import ConfigError, Settings
@@ -13,6 +13,7 @@ from voices.cloning.base import VoiceMaker
 from voices.speakers.base import SpeakerModel
 
 _MAKERS: Mapping[str, str] = {
+    "stepfun": "voices.cloning.stepfun:stepfun_maker",
     "cosyvoice": "voices.cloning.served:cosyvoice_maker",
     "gpt-sovits": "voices.cloning.served:sovits_maker",
     "indextts2": "voices.cloning.served:index_maker",
@@ -70,6 +71,12 @@ class Makers:
         """Free them."""
         for maker in self.all:
             await maker.aclose()
+
+
+def figures_of(maker: VoiceMaker) -> Mapping[str, float]:
+    """What a source of voices tells `/metrics`; nothing where it counts nothing."""
+    figures: Callable[[], Mapping[str, float]] = getattr(maker, "figures", dict)
+    return figures()
 
 
 def build_makers(settings: Settings, chain: Chain | None, speakers: SpeakerModel | None) -> Makers:
