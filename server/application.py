@@ -25,7 +25,7 @@ from server import (
 )
 from server.endpoint import SERVICES, Call, Endpoint, Nothing, Services
 from server.envelope import envelope_of, success
-from server.library import account, creation, embeddings, files, generate, openai, origin, voices
+from server.library import account, creation, embeddings, files, generate, openai, openaivoices, origin, voices
 from server.middleware import Handler, admit, explain, identify
 from server.reading import read_json, understood
 from server.security import Forbidden, identify_user
@@ -54,6 +54,7 @@ ENDPOINTS: tuple[Endpoint[Any], ...] = (
     *origin.ENDPOINTS,
     *account.ENDPOINTS,
     *openai.ENDPOINTS,
+    *openaivoices.ENDPOINTS,
 )
 HEADER_BYTES_MAX = 16_384
 

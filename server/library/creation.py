@@ -31,23 +31,45 @@ TAG = "voices"
 
 async def create_voice(call: Call[voiceshapes.VoiceRequest]) -> web.StreamResponse:
     """Begin, and wait for it where that is wanted."""
-    from voices.consent import agreed
-
     opened, given = await library(call), call.given
-    agreed(given.consent.statement)
-    file = await opened.files.get(given.fileId, call.user)
-    maker, model = opened.makers.choose(given.maker, given.model)
-    request = {**given.model_dump(exclude={"wait", "fileId"}), "maker": maker.name, "model": model}
-    job, duplicated = await opened.jobs.submit(call.user, file, maker.name, model, request)
+    job, duplicated = await begin(opened, call.user, given)
     if given.wait:
-        job = await _ended(opened, job, call.user, WAIT_S)
-        if job.status == "failed" and job.error is not None:
-            raise Failed(job.error)
+        job = await awaited(opened, call.user, job)
     made = await _creation(opened, job, call.user, duplicated)
     if given.wait and job.status == "completed":
         made["sample_audio"] = await _sample(opened, job.voice_id, call.user)
     status = 202 if job.status != "completed" else 200 if made["duplicated"] else 201
     return success(made, "library", status)
+
+
+async def begin(opened: Opened, user: User, wish: voiceshapes.VoiceRequest) -> tuple[JobRow, bool]:
+    """Have a voice made: the job, and whether that voice was there or in the making already.
+
+    Raises:
+        BadRequest: no such statement of consent, maker or model.
+        NotFound: no such recording.
+        NoMaker: none that would do can be used now.
+        Busy: the user has too many in the making.
+    """
+    from voices.consent import agreed
+
+    agreed(wish.consent.statement)
+    file = await opened.files.get(wish.fileId, user)
+    maker, model = opened.makers.choose(wish.maker, wish.model)
+    request = {**wish.model_dump(exclude={"wait", "fileId"}), "maker": maker.name, "model": model}
+    return await opened.jobs.submit(user, file, maker.name, model, request)
+
+
+async def awaited(opened: Opened, user: User, job: JobRow) -> JobRow:
+    """The job once it is done, or as it stands after WAIT_S.
+
+    Raises:
+        Failed: it was in vain.
+    """
+    job = await _ended(opened, job, user, WAIT_S)
+    if job.status == "failed" and job.error is not None:
+        raise Failed(job.error)
+    return job
 
 
 class Failed(VisageError):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import web
 
@@ -15,6 +16,11 @@ from server.library import cards, shapes
 from server.library.access import library, reader_of
 from server.library.download import send
 
+if TYPE_CHECKING:
+    from voices.schema import FileRow
+
+Given = TypeVar("Given")
+
 UPLOADS_MAX = 128
 """Uploads that are being received, judged, or wait for their turn."""
 UPLOAD_TIMEOUT_S = 300.0
@@ -24,29 +30,52 @@ TAG = "files"
 
 async def upload_file(call: Call[Nothing]) -> Any:
     """Take a recording, judge it, keep it."""
+    opened = await library(call)
+    _, row, duplicated = await take_recording(call, ("file",), lambda fields: None)
+    voices = await opened.catalogue.of_file(row.id) if duplicated else ()
+    return success(cards.file_info(opened, row, voices, duplicated), "library", 200 if duplicated else 201)
+
+
+async def take_recording(
+    call: Call[Any], names: Sequence[str], understand: Callable[[dict[str, str]], Given]
+) -> tuple[Given, FileRow, bool]:
+    """A form's recording taken in: what its other fields say, its row, and whether it had been uploaded before.
+
+    Args:
+        names: of the field that holds it.
+        understand: makes sense of the other fields, before the recording is looked at.
+
+    Raises:
+        as `understand`, `read_form` and `Files.take`.
+        BadRequest: there is no recording in it.
+        Busy: too many are being uploaded.
+    """
     services, opened = call.services, await library(call)
     if services.voice_uploads >= UPLOADS_MAX:
         raise Busy(f"{UPLOADS_MAX} recordings are being uploaded at this moment: try again in a second")
     services.voice_uploads += 1
     try:
         async with opened.files.places:
-            filename, data = await _received(call)
-            row, duplicated = await opened.files.take(call.user, filename, data)
+            given, filename, data = await _received(call, names, understand)
+            return given, *await opened.files.take(call.user, filename, data)
     finally:
         services.voice_uploads -= 1
-    voices = await opened.catalogue.of_file(row.id) if duplicated else ()
-    return success(cards.file_info(opened, row, voices, duplicated), "library", 200 if duplicated else 201)
 
 
-async def _received(call: Call[Nothing]) -> tuple[str, bytes]:
-    """The recording's name and bytes."""
+async def _received(
+    call: Call[Any], names: Sequence[str], understand: Callable[[dict[str, str]], Given]
+) -> tuple[Given, str, bytes]:
+    """What the form says, and the recording's name and bytes."""
     services = call.services
     mib_max, decoders = services.settings.max_voice_mb, services.decoders
-    form = await read_form(call.request, ("file",), mib_max=mib_max, timeout_s=UPLOAD_TIMEOUT_S, decoders=decoders)
+    form = await read_form(call.request, names, mib_max=mib_max, timeout_s=UPLOAD_TIMEOUT_S, decoders=decoders)
     try:
+        given = understand(form.fields)
         if form.file is None:
-            raise BadRequest("file is missing: send the recording as multipart form field `file`")
-        return form.filename, await asyncio.get_running_loop().run_in_executor(decoders, form.file.read)
+            name = names[0]
+            en = f"{name} is missing: send the recording as multipart form field `{name}`"
+            raise BadRequest(en, f"缺少 {name}：请以 multipart 表单字段 `{name}` 上传录音")
+        return given, form.filename, await asyncio.get_running_loop().run_in_executor(decoders, form.file.read)
     finally:
         form.close()
 

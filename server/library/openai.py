@@ -1,6 +1,6 @@
-"""`/v1/audio`: OpenAI's shapes, so that any client of theirs speaks with a Visage voice.
+"""`/v1/audio/speech`: OpenAI's shape, so that any client of theirs speaks with a Visage voice.
 
-After the SDK 3.52.0 (`audio/speech_create_params.py`); `voices` also as Kokoro-FastAPI and vLLM-Omni list theirs.
+After the SDK 3.52.0 (`audio/speech_create_params.py`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Literal
 
 from aiohttp import web
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
-from errors import NotFound, VisageError
+from errors import VisageError
 from server.endpoint import Call, Endpoint, Fields
 from server.library import shapes, texts
 from server.library.access import library
@@ -25,8 +25,6 @@ TAG = "openai"
 INPUT_CHARACTERS_MAX = 4_096
 SPEED_MIN, SPEED_MAX = 0.5, 2.0
 """What voices can; OpenAI's clients may ask for 0.25 to 4."""
-VOICES_MAX = 1_000
-"""Of the library's, the newest, that a client without search may list."""
 
 log = logging.getLogger(__name__)
 
@@ -56,35 +54,6 @@ class SpeechRequest(Fields):
         default="audio", description="sse: speech.audio.delta with base64 `audio`, then speech.audio.done"
     )
     instructions: str = Field(default="", max_length=4_096, description="Taken, and without effect")
-
-
-class VoicesRequest(Fields):
-    """Which voices."""
-
-    limit: int = Field(default=100, ge=1, le=shapes.SIZE_MAX)
-    after: texts.Line = Field(
-        default="", max_length=shapes.VOICE_CHARACTERS_MAX, description="Id of the last one known"
-    )
-
-
-class OpenAIVoice(BaseModel):
-    """One voice."""
-
-    id: str
-    object: Literal["audio.voice"]
-    name: str
-    created_at: int = Field(description="Seconds since 1970; 0 for a built-in voice")
-
-
-class OpenAIVoices(BaseModel):
-    """Voices: built-in ones first, then the caller's and public ones, newest first."""
-
-    object: Literal["list"]
-    data: list[OpenAIVoice]
-    voices: list[str] = Field(description="Their ids, as Kokoro-FastAPI lists them")
-    has_more: bool
-    first_id: str | None
-    last_id: str | None
 
 
 async def speech(call: Call[SpeechRequest]) -> web.StreamResponse:
@@ -147,43 +116,10 @@ def _event(body: dict[str, Any]) -> bytes:
     return f"data: {json.dumps(body)}\n\n".encode()
 
 
-async def audio_voices(call: Call[VoicesRequest]) -> Any:
-    """The voices."""
-    from voices.catalogue import Query
-
-    opened, given = await library(call), call.given
-    built_in = [
-        OpenAIVoice(id=voice.id, object="audio.voice", name=voice.id, created_at=0) for voice in call.services.voices()
-    ]
-    page = await opened.catalogue.page(Query(size=VOICES_MAX), call.user)
-    made = [
-        OpenAIVoice(id=row.id, object="audio.voice", name=row.name, created_at=int(row.created_at.timestamp()))
-        for row in page.rows
-    ]
-    every = built_in + made
-    at = next((number for number, voice in enumerate(every, 1) if voice.id == given.after), 0)
-    if given.after and not at:
-        raise NotFound(f"after was {given.after!r}, which is no voice")
-    shown = every[at : at + given.limit]
-    return OpenAIVoices(
-        object="list",
-        data=shown,
-        voices=[voice.id for voice in shown],
-        has_more=at + given.limit < len(every),
-        first_id=shown[0].id if shown else None,
-        last_id=shown[-1].id if shown else None,
-    ).model_dump()
-
-
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
     Endpoint(
         "POST", "/v1/audio/speech", speech,
         "Speak a text, streamed as it is made (OpenAI).", "朗读文字，边生成边返回（OpenAI 接口）。",
         TAG, SpeechRequest, "json", media="audio/*", statuses=(404, 413, 422, 429, 502, 503),
-    ),
-    Endpoint(
-        "GET", "/v1/audio/voices", audio_voices,
-        "The voices (OpenAI).", "音色列表（OpenAI 接口）。",
-        TAG, VoicesRequest, "query", data=OpenAIVoices, statuses=(404, 413, 503),
     ),
 )  # fmt: skip

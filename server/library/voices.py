@@ -15,6 +15,8 @@ from server.library.download import send
 
 if TYPE_CHECKING:
     from voices.opened import Opened
+    from voices.people import User
+    from voices.removal import Removed
     from voices.schema import VoiceRow
 
 TAG = "voices"
@@ -146,10 +148,19 @@ async def change_voice(call: Call[voiceshapes.VoiceChange]) -> Any:
 
 async def delete_voice(call: Call[shapes.OfVoice]) -> Any:
     """Delete it everywhere."""
-    opened = await library(call)
-    removed = await opened.removal.voice(call.given.voiceId, call.user)
-    opened.engine.forget(call.given.voiceId)
+    removed = await remove(await library(call), call.given.voiceId, call.user)
     return shapes.Deleted(deleted=True, files=removed.files, generations=removed.generations).model_dump()
+
+
+async def remove(opened: Opened, voice_id: str, user: User) -> Removed:
+    """Delete a voice of the user's own, also for the sessions that have it.
+
+    Raises:
+        NotFound: it is not there, or not theirs.
+    """
+    removed = await opened.removal.voice(voice_id, user)
+    opened.engine.forget(voice_id)
+    return removed
 
 
 ENDPOINTS: tuple[Endpoint[Any], ...] = (
