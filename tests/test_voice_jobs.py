@@ -105,11 +105,14 @@ async def test_a_bug_in_a_maker_is_logged_and_told_as_one(tmp_path: Path) -> Non
         assert job["error"]["details"]["zh"]
 
 
-async def test_two_people_in_one_recording_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("local", [False, True])
+async def test_two_people_in_one_recording_are_refused(local: bool, tmp_path: Path) -> None:
     one, rate_hz = read_wav(clip(0))
     other, _ = read_wav(clip(1, "en-us+f4"))
     both = wav_bytes(np.concatenate((one[: 4 * rate_hz], other[: 4 * rate_hz])), rate_hz)
-    async with shelves(tmp_path, speakers=FakeSpeakers(same_speaker=1.04)) as (client, _):
+    maker = FakeMaker(local=local)
+    maker.held.clear()
+    async with shelves(tmp_path, makers=[maker], speakers=FakeSpeakers(same_speaker=1.04)) as (client, _):
         status, body = await upload(client, both)
         assert status == 201
         asked = {"fileId": body["data"]["fileId"], "consent": CONSENT}
@@ -118,6 +121,7 @@ async def test_two_people_in_one_recording_are_refused(tmp_path: Path) -> None:
         assert (
             answer.status == 422 and refused["error"]["code"] == "two_speakers" and "不止一个人" in refused["message"]
         )
+        assert local or not maker.made, "what leaves this machine has passed all checks"
 
 
 async def test_a_speaker_model_that_fails_fails_the_creation(tmp_path: Path) -> None:

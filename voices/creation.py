@@ -11,8 +11,8 @@ import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from errors import Busy, EngineError, VisageError
 from voices.clips import heard, opened
 from voices.cloning.base import Clip, Made, VoiceMaker
-from voices.cloning.build import Makers
+from voices.cloning.build import Makers, is_local
 from voices.database import Database, DatabaseUnavailable
 from voices.embeddings import Embeddings
 from voices.figures import LibraryFigures, timed
@@ -41,6 +41,7 @@ REPORT_EVERY_S = 0.5
 SHARES = {"checking": 0.05, "embedding": 0.2, "cloning": 0.35, "sampling": 0.85}
 """Where each stage begins, of the whole."""
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -146,6 +147,18 @@ def problem(error: VisageError) -> dict[str, Any]:
     return {"code": error.code, "message": str(error), "details": details, "status": error.status}
 
 
+async def unless(check: Coroutine[Any, Any, None], work: Coroutine[Any, Any, T]) -> T:
+    """What `work` gives, done while `check` looks; stopped where that raises."""
+    tasks = asyncio.create_task(check, name="check"), asyncio.create_task(work, name="work")
+    try:
+        await tasks[0]
+        return await tasks[1]
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class Making:
     """One voice being made.
 
@@ -173,10 +186,15 @@ class Making:
         async with opened(parts.storage, file, request["text"], request["language"]) as clip:
             await self._stage("embedding")
             embedding = await parts.embeddings.of_file(file) if parts.embeddings.usable else None
-            await parts.embeddings.check_one_speaker(clip.pcm, file.id)
-            await self._stage("cloning")
             wanted = request["sample_text"] or sample_text_for(clip, maker)
-            made = await self._made(maker, clip, model, wanted)
+            if is_local(maker):
+                await self._stage("cloning")
+                check = parts.embeddings.check_one_speaker(clip.pcm, file.id)
+                made = await unless(check, self._made(maker, clip, model, wanted))
+            else:  # it is sent nothing before all is checked
+                await parts.embeddings.check_one_speaker(clip.pcm, file.id)
+                await self._stage("cloning")
+                made = await self._made(maker, clip, model, wanted)
         try:
             await self._finish(file, maker, model, made, embedding, wanted)
         except (DatabaseUnavailable, TakenOver):

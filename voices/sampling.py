@@ -12,7 +12,7 @@ from text.clauses import language_of
 from voices.audio.prepare import levelled, wav_bytes
 from voices.cloning.base import Clip, Made, VoiceMaker
 
-SAMPLE_TEXTS = {"zh": "你好，很高兴认识你。", "en": "Hello, nice to meet you."}
+SAMPLE_TEXTS = {"zh": "很高兴认识你。", "en": "Nice to meet you."}
 """Short: whoever made the voice waits for it."""
 TIMEOUT_S = 60.0
 SECONDS_MAX = 30.0

@@ -28,6 +28,7 @@ class FakeMaker:
     name: str = "scripted"
     models: tuple[str, ...] = ("hum-1", "hum-2")
     clones: bool = True
+    local: bool = False
     sample_rate_hz: int = 22_050
     languages: tuple[str, ...] = ("zh", "en")
     missing: str | None = None

@@ -52,6 +52,7 @@ class VoiceMaker(Protocol):
     """One instance serves all requests; its methods are called on the event loop and never block it.
 
     What a maker may have beyond this:
+        local: True where a recording stays on this machine; others are given it only once it has passed all checks.
         figures(): what `/metrics` is told, by name.
         check(): asks its service whether it can be used, and answers one sentence; for `doctor`.
     """

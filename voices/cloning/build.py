@@ -79,6 +79,11 @@ def figures_of(maker: VoiceMaker) -> Mapping[str, float]:
     return figures()
 
 
+def is_local(maker: VoiceMaker) -> bool:
+    """Whether a recording does not leave this machine for it."""
+    return bool(getattr(maker, "local", False))
+
+
 def build_makers(settings: Settings, chain: Chain | None, speakers: SpeakerModel | None) -> Makers:
     """Those that `voice_makers` names, else all there are, cloning ones first.
 

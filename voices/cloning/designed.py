@@ -72,6 +72,7 @@ class DesignedMaker:
     name = NAME
     models: tuple[str, ...] = (MODEL,)
     clones = False
+    local = True
 
     def __init__(self, kokoro: Kokoro, speaker: CampPlus, *, owns_kokoro: bool = False) -> None:
         self._kokoro = kokoro
