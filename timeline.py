@@ -37,6 +37,9 @@ that are left, 200 ms, outlast what holds a busy machine up."""
 START_UNITS_MAX = 4  # most units to wait for before speech starts
 BEHIND_MAX = 3  # pictures by which a session may be behind the motion it shares with others
 CATCH_UP_EVERY = 5  # further behind, it leaves out one idle picture of so many: 31 a second, not to be seen
+REPEATED_UNITS = 4
+"""What a page that falls silent at once still has in its buffers when she is suspended, and never plays: 160 ms. A
+client that plays it hears it twice, as people begin a word again who were spoken over."""
 LEAD_FRAMES = 2 * SPEECH_FRAMES_PER_UNIT  # the fade in begins so long before the voice, to be complete when it sounds
 
 
@@ -77,6 +80,8 @@ class Timeline:
         """Frames put in and not yet planned, and whether there is a voice in them."""
         self._kept: list[SpeechFrame] | None = None
         """While suspended: the speech that is to be said again."""
+        self._lately: collections.deque[SpeechFrame] = collections.deque(maxlen=REPEATED_UNITS * SPEECH_FRAMES_PER_UNIT)
+        """Frames taken last, without a pause of hers in between."""
         self._filling = True
         self._playing = False
         self._play_index = avatar.place(now) or 0
@@ -221,6 +226,7 @@ class Timeline:
                 unit, self._shown_blend = self._units.popleft()
                 self._play_index = unit.frame_index + 1
                 self._play_at = now + UNIT_S
+                self._lately.extend(unit.speech)
                 return unit
             self.held_units += 1
             return None
@@ -231,6 +237,7 @@ class Timeline:
             return None
         self._playing = False
         self._shown_blend = 0.0
+        self._lately.clear()
         unit = self.idle_unit(self._play_index)
         self._play_index += self._step(live)
         self._play_at = now + UNIT_S
@@ -258,17 +265,19 @@ class Timeline:
         self._stop()
 
     def suspend(self) -> None:
-        """Stop sounding; what was not shown is kept for `resume`, and the mouth closes from where it is."""
+        """Stop sounding; what was not heard is kept for `resume`, and the mouth closes from where it is."""
         if self._kept is not None:
             return
         shown = [frame for unit, _ in self._units for frame in unit.speech]
         drawn = [frame for planned in self._in_flight for frame in planned.speech]
         said = [frame for frame in (*shown, *drawn) if frame.pcm is not SILENCE or frame.events or frame.final]
-        self._kept = [*said, *(frame for frame, _ in self._heard)]  # without the silence of a closing mouth
+        rest = [*said, *(frame for frame, _ in self._heard)]  # without the silence of a closing mouth
+        again = [SpeechFrame(frame.pcm, frame.turn) for frame in self._lately] if rest else []
+        self._kept = again + rest
         self._stop()
 
     def resume(self) -> None:
-        """Say what `suspend` kept, from the very unit on."""
+        """Say what `suspend` kept."""
         kept, self._kept = self._kept, None
         self.asr.hush()  # what it heard last comes again
         for frame in kept or ():
@@ -281,6 +290,7 @@ class Timeline:
 
     def _stop(self) -> None:
         """Drop all units and speech; the mouth closes from where it is."""
+        self._lately.clear()
         self.asr.drop_pending()
         self._heard.clear()
         self._units.clear()

@@ -27,8 +27,8 @@ class ListeningSettings:
     """The same within a pause: who has just spoken is believed sooner."""
     pause_s: float = 0.2
     """Silence that is a pause. Smart-turn was trained on this much; stops within words are shorter than 150 ms."""
-    hush_s: float = 0.096
-    """Silence from which the utterance may have ended: it is recognised before that is believed (3 windows)."""
+    hush_s: float = 0.064
+    """Silence from which the utterance may have ended: it is recognised before that is believed (2 windows)."""
     prefix_s: float = 0.4
     """Sound kept from before speech was noticed: 128 ms of noticing, and soft word beginnings Silero hears late."""
     quiet_dbfs: float = -66.0
@@ -96,7 +96,7 @@ class ListeningSettings:
     speculate: bool = True
     """Ask the language model as soon as a pause has its text; dropped when speech resumes."""
     first_clause_words: int = 3
-    first_clause_characters: int = 6
+    first_clause_characters: int = 4
     """Least of a first clause that is spoken by itself: words of alphabetic text, characters of Chinese."""
     group_clauses: int = 3
     """Clauses that are spoken together after the first."""
@@ -113,7 +113,7 @@ FAST = ListeningSettings(
     open_likely_s=1.2,
     limit_s=1.4,
     first_clause_words=2,
-    first_clause_characters=4,
+    first_clause_characters=3,
     group_clauses=2,
 )
 """Answers sooner and cuts off more often: for short questions at a counter."""

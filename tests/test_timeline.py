@@ -18,12 +18,12 @@ from avatar import Avatar
 from baseasr import BaseASR
 from engines.base import LipRequest
 from litereal import LiteASR, LiteEngine
-from media import FPS, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, UNIT_S, MediaUnit, Pcm, SpeechFrame
+from media import FPS, SAMPLE_RATE_HZ, SAMPLES_PER_FRAME, UNIT_S, Event, MediaUnit, Pcm, SpeechFrame
 from mouthfade import BLEND_IN, BLEND_OUT
 from reels import _Motion
 from tests.fakes.session import FakeAvatar, FakeEngine
 from tests.test_litereal import MIRA
-from timeline import BEHIND_MAX, CATCH_UP_EVERY, UNITS_AHEAD_MAX, Timeline
+from timeline import BEHIND_MAX, CATCH_UP_EVERY, REPEATED_UNITS, UNITS_AHEAD_MAX, Timeline
 from voiceactivity import HANG_FRAMES
 
 VOICE, PAUSE = 0.1, 1e-5
@@ -291,10 +291,29 @@ def test_speech_that_comes_while_suspended_follows_what_was_kept() -> None:
     for frame in speech[20:29]:
         stage.timeline.put(frame)
     stage.timeline.end()
-    assert stage.timeline.waiting == 29 - 2
+    assert stage.timeline.waiting == 29, "of which the first two were played, but not heard"
     stage.timeline.resume()
     stage.play([])
     assert len(stage.spoken(speech)) == 28, "the last frame was replaced by one that is final"
+
+
+def test_what_the_page_has_not_played_when_she_is_suspended_is_said_again() -> None:
+    speech = frames((VOICE, 60))
+    speech[18] = dataclasses.replace(speech[18], events=(Event("word", 0, {"text": "said"}),))
+    number = {id(frame.pcm): i for i, frame in enumerate(speech)}
+    stage = Stage()
+    for frame in speech:
+        stage.timeline.put(frame)
+    while len(stage.spoken(speech)) < 20:
+        stage.tick()
+    stage.timeline.suspend()
+    stage.tick()
+    stage.timeline.resume()
+    stage.play([])
+    played = [frame for unit in stage.shown if unit is not None for frame in unit.speech if id(frame.pcm) in number]
+    again = list(range(20 - 2 * REPEATED_UNITS, 20))
+    assert [number[id(frame.pcm)] for frame in played] == [*range(20), *again, *range(20, 60)]
+    assert [i for i, frame in enumerate(played) if frame.events] == [18], "what happened does not happen again"
 
 
 def test_an_interruption_forgets_what_was_kept() -> None:

@@ -51,7 +51,7 @@ class Pace:
     """How much is gathered before it is spoken (`listening.settings` has values for every mode)."""
 
     first_words: int = 3
-    first_characters: int = 6
+    first_characters: int = 4
     """Least of a first clause: words of an alphabet, or characters of Chinese, or their shares of both."""
     group_clauses: int = 3
     """Most clauses that are spoken as one."""
