@@ -7,7 +7,7 @@ PYTHON ?= python3.11
 VENV := .venv
 PY := $(VENV)/bin/python
 ARGS ?=
-WEB_SOURCES := $(shell find web/src web/public web/index.html web/package.json web/vite.config.ts -type f 2>/dev/null)
+WEB_SOURCES := $(shell find web/src web/public web/index.html web/voices.html web/package.json web/vite.config.ts -type f 2>/dev/null)
 say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
 .PHONY: help run setup system python web weights listening chat musetalk platform test-setup test lint bench bench-voice docs clean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from server.openapi import document
 
 HERE = Path(__file__).parent
 PAGE_PATH = "/{name:.*}"
+LIBRARY_NAME = re.compile(r"voices(/[^/.]*)?")
+"""The library's pages are one file, which tells by its address what to show."""
+BASE = '<base href="./" />'
 HELP = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <link rel="icon" href="data:,">
 <title>Visage</title><body style="font:16px/1.6 system-ui;max-width:40rem;margin:15vh auto;padding:0 1rem">
@@ -40,7 +44,10 @@ def add(app: web.Application, endpoints: Sequence[Endpoint[Any]], web_root: Path
             raise web.HTTPMethodNotAllowed(request.method, allowed)
         if request.method not in ("GET", "HEAD"):
             raise web.HTTPNotFound()
-        return _file(web_root, request.match_info["name"] or "index.html")
+        name = request.match_info["name"] or "index.html"
+        if LIBRARY_NAME.fullmatch(name):
+            return _library(web_root, name)
+        return _file(web_root, name)
 
     app.router.add_get("/openapi.json", openapi_json)
     app.router.add_get("/docs", docs_page)
@@ -54,6 +61,16 @@ async def _methods(app: web.Application, request: web.Request) -> set[str]:
         if resource.canonical != "/{name}":
             allowed |= (await resource.resolve(request))[1]
     return allowed
+
+
+def _library(web_root: Path, name: str) -> web.StreamResponse:
+    """The library's page, told where the server's root is from its address: also behind a prefix."""
+    try:
+        page = (web_root / "voices.html").read_text("utf-8")
+    except OSError:
+        return web.Response(text=HELP, content_type="text/html")
+    page = page.replace(BASE, f'<base href="{"../" * name.count("/") or "./"}" />')
+    return web.Response(text=page, content_type="text/html", headers={"Cache-Control": "no-cache"})
 
 
 def _file(web_root: Path, name: str) -> web.StreamResponse:

@@ -17,6 +17,7 @@ import pytest
 import configload
 import server.events
 from config import Settings
+from server import pages
 from server.admin import ice_servers
 from server.application import ENDPOINTS
 from server.envelope import envelope_of
@@ -417,6 +418,16 @@ async def test_pages(tmp_path: Path) -> None:
         assert "plain" in await (await client.get("/webrtcapi.html")).text()
         assert "immutable" in (await client.get("/assets/a-1234.js")).headers["Cache-Control"]
         assert (await client.get("/assets/none.js")).status == 404
+
+        assert "make web" in await (await client.get("/voices")).text()
+        (tmp_path / "voices.html").write_text(f"<title>voices</title>{pages.BASE}")
+        for path, base in {"/voices": "./", "/voices/": "../", "/voices/create": "../"}.items():
+            response = await client.get(path)
+            assert response.headers["Cache-Control"] == "no-cache"
+            assert f'<base href="{base}" />' in await response.text()
+        for path in ("/voices/a/b", "/voices/a.js", "/voicesa"):
+            assert (await client.get(path)).status == 404
+        assert (await client.post("/voices")).status == 404
     stage.close()
 
 

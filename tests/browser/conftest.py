@@ -19,6 +19,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
+from tests.fakes.library import clip
+
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "web"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -58,7 +60,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def built_page() -> Path:
     """The folder of the built page, built now when its sources are newer."""
     index = WEB / "dist" / "index.html"
-    sources = [*(WEB / "src").rglob("*.*"), *(WEB / "public").iterdir(), WEB / "index.html", WEB / "package-lock.json"]
+    sources = [*(WEB / "src").rglob("*.*"), *(WEB / "public").iterdir(), WEB / "index.html", WEB / "voices.html"]
+    sources.append(WEB / "package-lock.json")
     if not index.exists() or max(path.stat().st_mtime for path in sources) > index.stat().st_mtime:
         assert (WEB / "node_modules").is_dir(), "the page's packages are not installed: run 'npm ci' in web/"
         subprocess.run(["npm", "run", "--silent", "build"], cwd=WEB, check=True, timeout=120)
@@ -185,6 +188,18 @@ async def drain(output: asyncio.StreamReader) -> None:
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="package")
+async def speaking_browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
+    """A Chromium whose microphone hears a person."""
+    speech = tmp_path_factory.mktemp("microphone") / "speech.wav"
+    speech.write_bytes(clip())
+    async with async_playwright() as playwright:
+        flag = f"--use-file-for-fake-audio-capture={speech}"
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, flag])
         yield browser
         await browser.close()
 

@@ -39,6 +39,7 @@ SAMPLES = AUDIO_HZ // 50
 BEEP_HZ = 440.0
 WORD_S = 0.25
 KEY = "secret"
+LIBRARY_VOICE = "library:voice-0123456789abcdef01234567"
 DEAF = "whisper-base: no weights in models/whisper-base; `python app.py weights pull whisper-base` fetches them"
 UNROUTABLE = "192.0.2.1"  # TEST-NET-1, RFC 5737: nobody answers there
 
@@ -208,6 +209,7 @@ class FakeServer:
             web.get("/api/avatars", self.avatars),
             web.get("/api/avatars/{id}/poster", self.poster),
             web.get("/api/speech/voices", self.voices),
+            web.get("/api/voices", self.library),
             web.get("/api/client", self.client),
             web.post("/api/listening", self.listening),
             web.get("/fake/seen", self.seen),
@@ -242,7 +244,8 @@ class FakeServer:
     async def offer(self, request: web.Request) -> web.Response:
         body = await request.json()
         mode = mode_of(request)
-        await self._note(request, {"avatar": body.get("avatar")})
+        chosen = {"refaudio": body["refaudio"]} if "refaudio" in body else {}
+        await self._note(request, {"avatar": body.get("avatar"), **chosen})
         if mode == "capacity":
             return refuse(503, "all 4 sessions are taken: allowed by --max_session 4", **{"Retry-After": "5"})
         if mode == "busy":
@@ -362,6 +365,10 @@ class FakeServer:
         limits = {"upload_mb_max": 1, "audio_s_max": 600, "clip_mb_max": CLIP_MIB, "avatars": mode != "nobuild"}
         ears = {"microphone": mode != "earless", "microphone_trouble": DEAF if mode == "earless" else ""}
         return web.json_response({"code": 0, "msg": "ok", "data": {**data, **limits, **ears}})
+
+    async def library(self, request: web.Request) -> web.Response:
+        row = {"speak_as": LIBRARY_VOICE, "name": "Nora", "languages": ["en"], "gender": "female"}
+        return web.json_response({"success": True, "data": {"voices": [row]}, "message": "", "error": None})
 
     async def voices(self, request: web.Request) -> web.Response:
         return web.json_response({"code": 0, "msg": "ok", "data": {"voices": VOICES}})

@@ -6,11 +6,13 @@ import asyncio
 import os
 import re
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import WEB, Fake, OpenPage
+from tests.browser.fake_server import LIBRARY_VOICE
 
 STATUS = "[data-testid=status]"
 TROUBLE = "[data-testid=trouble]"
@@ -274,10 +276,21 @@ async def test_another_presenter_and_voice(fake: Fake, open_page: OpenPage) -> N
     await page.locator(f"{STATUS}[data-phase=live]").wait_for()
     await say(page, "你好")
     await expect(page.locator(LINES)).to_contain_text("Leo")
-    assert await fake.seen("/offer") == [{"avatar": None}, {"avatar": "leo"}]
+    assert await fake.seen("/offer") == [{"avatar": None}, {"avatar": "leo", "refaudio": "kokoro:zf_xiaobei"}]
     assert (await fake.seen("/human"))[0]["tts"] == {"voice": "kokoro:zf_xiaobei"}
     assert len(await fake.seen("/session/")) == 1
-    assert await page.locator("optgroup").first.get_attribute("label") == "English"
+    groups = page.locator("optgroup")
+    assert [await groups.nth(k).get_attribute("label") for k in (0, 1)] == ["Voice library", "English"]
+
+
+async def test_a_voice_of_the_library_comes_by_the_address(fake: Fake, open_page: OpenPage) -> None:
+    page = await open_page(f"{fake.base}/?voice={quote(LIBRARY_VOICE)}")
+    await expect(page.get_by_role("combobox", name="Voice").locator("option:checked")).to_have_text("Nora")
+    await expect(page).to_have_url(f"{fake.base}/")
+    await say(page, "Hello")
+    await fake.awaited("/human")
+    assert (await fake.seen("/human"))[0]["tts"] == {"voice": LIBRARY_VOICE}
+    assert await fake.seen("/offer") == [{"avatar": None, "refaudio": LIBRARY_VOICE}]
 
 
 async def test_leaving_the_page_gives_the_session_back(fake: Fake, open_page: OpenPage) -> None:

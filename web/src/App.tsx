@@ -16,12 +16,14 @@ import { type Mode, usePresenter } from "./hooks/use-presenter";
 import { type Refusal, useUpload } from "./hooks/use-upload";
 import { useVoice } from "./hooks/use-voice";
 import { useWorkshop } from "./hooks/use-workshop";
+import { WORDS } from "./i18n";
 import type { Link } from "./link";
 import { recall, remember } from "./preferences";
 
 export function App({ api, link }: { api: Api; link: Link }) {
   const look = useLook();
-  const { words, language } = look;
+  const { language } = look;
+  const words = WORDS[language];
   useEffect(() => api.setLanguage(language), [api, language]);
   const presenter = usePresenter(api, link, words);
   const { phase, met } = presenter.link;
@@ -44,9 +46,9 @@ export function App({ api, link }: { api: Api; link: Link }) {
 
   return (
     <div className="page">
-      <Header look={look} />
+      <Header look={look} words={words} />
       <main className="main">
-        <Presence api={api} link={link} presenter={presenter} player={player} poster={poster} look={look} onNotice={setNotice} />
+        <Presence api={api} link={link} presenter={presenter} player={player} poster={poster} language={language} words={words} onNotice={setNotice} />
         <div className="desk">
           <Messages problem={presenter.problem} notice={notice} onProblem={setProblem} onNotice={setNotice} words={words} />
           <Composer

@@ -1,20 +1,9 @@
 /** What the server answers, read with care: a row that lacks what the page needs is left out, the rest is filled in. */
 
 import type { Avatar, Build, BuildStatus, Voice } from "./api";
+import { isRecord } from "./json";
 
 export type Row = Record<string, unknown> & { id: string };
-
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
-}
-
-export function parse(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
 
 export function rowsOf(body: unknown, name: string): unknown[] {
   const data = isRecord(body) ? body["data"] : undefined;
@@ -74,4 +63,10 @@ export function voiceOf(row: Row): Voice {
     gender: textAt(row, "gender"),
     ...(typeof row["licence"] === "string" ? { licence: row["licence"] } : {}),
   };
+}
+
+/** A voice of the library as `GET /api/voices` tells of it; none where it lacks what a choice needs. */
+export function libraryVoiceOf(row: unknown): Voice[] {
+  if (!isRecord(row) || typeof row["speak_as"] !== "string") return [];
+  return [{ ...voiceOf({ ...row, id: row["speak_as"] }), engine: "library", name: textAt(row, "name") }];
 }

@@ -1,10 +1,16 @@
-/** The whole HTTP interface of the server, typed. Nothing else in the page calls `fetch`. */
+/** The HTTP interface that the live page uses, typed. */
 
-import { avatarOf, buildOf, hasId, isRecord, parse, rowsOf, voiceOf } from "./answers";
+import { avatarOf, buildOf, hasId, libraryVoiceOf, rowsOf, voiceOf } from "./answers";
+import { isRecord } from "./json";
 import type { ListeningAction } from "./listening-orders";
+import { ApiError, Wire } from "./wire";
+
+export { ApiError, refusal } from "./wire";
 
 export interface OfferOptions {
   avatar?: string;
+  /** Voice of the session, by LiveTalking's name for it. */
+  refaudio?: string;
 }
 
 export interface Answer {
@@ -57,6 +63,8 @@ export interface Voice {
   languages: string[];
   gender: string;
   licence?: string;
+  /** Of a voice of the library, which people named. */
+  name?: string;
 }
 
 /** What the server tells a page before it connects. */
@@ -90,55 +98,13 @@ export const PLAIN_SERVER: ClientInfo = {
   microphoneTrouble: "",
 };
 
-/** The server could not be reached, or answered with an error. */
-export class ApiError extends Error {
-  override readonly name = "ApiError";
+/** Begins the ids of the library's voices. */
+const LIBRARY = "library:";
+/** A list without search has room for so many. */
+const LIBRARY_VOICES = 100;
 
-  constructor(
-    message: string,
-    /** HTTP status; 0 when no answer came at all. */
-    readonly status: number,
-    /** Seconds the server asks to wait (`Retry-After`). */
-    readonly retryAfterS?: number,
-  ) {
-    super(message);
-  }
-}
-
-/** A body that says it failed does fail, whatever its status: LiveTalking servers send errors with status 200. */
-export function refusal(status: number, body: unknown, retryAfter: string | null): ApiError | undefined {
-  const fields = isRecord(body) ? body : {};
-  const code = fields["code"];
-  const failed = status < 200 || status > 299 || (code !== undefined && code !== 0);
-  if (!failed) return undefined;
-  const said = fields["msg"] ?? fields["message"];
-  const seconds = retryAfter === null || retryAfter === "" ? NaN : Number(retryAfter);
-  return new ApiError(
-    typeof said === "string" && said !== "" ? said : `HTTP ${status}`,
-    status,
-    Number.isFinite(seconds) ? seconds : undefined,
-  );
-}
-
-type Fetch = (path: string, init: RequestInit) => Promise<Response>;
-
-/** One server. Paths are relative to the page, so that it also works behind a path prefix. */
-export class Api {
-  private key = "";
-  private language = "";
-
-  constructor(private readonly send: Fetch = (path, init) => fetch(path, init)) {}
-
-  /** Sends `Authorization: Bearer key` from now on; an empty key sends nothing. */
-  setKey(key: string): void {
-    this.key = key;
-  }
-
-  /** Asks for refusals in that language from now on; empty leaves it to the browser. */
-  setLanguage(language: string): void {
-    this.language = language;
-  }
-
+/** What the live page asks of the server. */
+export class Api extends Wire {
   async offer(offer: RTCSessionDescriptionInit, options: OfferOptions, signal?: AbortSignal): Promise<Answer> {
     const body = await this.json("offer", { sdp: offer.sdp, type: offer.type, ...options }, signal);
     if (!isRecord(body) || typeof body["sdp"] !== "string" || body["sessionid"] === undefined)
@@ -212,14 +178,17 @@ export class Api {
     await this.request(`api/avatars/${encodeURIComponent(id)}`, { method: "DELETE" });
   }
 
+  /** Those that come with the server. */
   async voices(): Promise<Voice[]> {
     return rowsOf(await this.get("api/speech/voices"), "voices").filter(hasId).map(voiceOf);
   }
 
-  /** A picture as an address for `<img>`; with a key it has to be fetched, since `<img>` sends no header. */
-  async picture(path: string): Promise<string> {
-    if (this.key === "") return path;
-    return URL.createObjectURL(await (await this.request(path, {})).blob());
+  /** The library's most used ones, and `chosen` in any case; none where the server keeps no library. */
+  async libraryVoices(chosen: string): Promise<Voice[]> {
+    const listed = rowsOf(await this.get(`api/voices?sort=popular&size=${LIBRARY_VOICES}`), "voices").flatMap(libraryVoiceOf);
+    if (!chosen.startsWith(LIBRARY) || listed.some((voice) => voice.id === chosen)) return listed;
+    const found = await this.get(`api/voices/${encodeURIComponent(chosen.slice(LIBRARY.length))}`).catch(() => undefined);
+    return [...listed, ...(isRecord(found) ? libraryVoiceOf(found["data"]) : [])];
   }
 
   /** Ends the session without waiting; outlives the page that asks. */
@@ -232,65 +201,5 @@ export class Api {
   /** Uploads speech; `onProgress` gets 0..1. */
   async humanAudio(sessionid: string, file: File, onProgress: (part: number) => void, signal?: AbortSignal): Promise<void> {
     await this.upload("humanaudio", { sessionid, file }, onProgress, signal);
-  }
-
-  /** Posts a form. `fetch` reports no upload progress, hence XMLHttpRequest. */
-  private upload(path: string, fields: Record<string, string | File>, onProgress: (part: number) => void, signal?: AbortSignal): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      const request = new XMLHttpRequest();
-      request.open("POST", path);
-      for (const [name, value] of Object.entries(this.headers())) request.setRequestHeader(name, value);
-      request.upload.onprogress = (event) => {
-        if (event.lengthComputable) onProgress(event.loaded / event.total);
-      };
-      request.onload = () => {
-        const body = parse(request.responseText);
-        const refused = refusal(request.status, body, request.getResponseHeader("Retry-After"));
-        if (refused) reject(refused);
-        else resolve(body);
-      };
-      request.onerror = () => reject(new ApiError("the server does not answer", 0));
-      request.onabort = () => reject(new DOMException("upload cancelled", "AbortError"));
-      signal?.addEventListener("abort", () => request.abort(), { once: true });
-      const form = new FormData();
-      for (const [name, value] of Object.entries(fields)) form.append(name, value);
-      request.send(form);
-    });
-  }
-
-  private headers(): Record<string, string> {
-    return {
-      ...(this.key === "" ? {} : { Authorization: `Bearer ${this.key}` }),
-      ...(this.language === "" ? {} : { "Accept-Language": this.language }),
-    };
-  }
-
-  private get(path: string): Promise<unknown> {
-    return this.request(path, {}).then((response) => response.json());
-  }
-
-  private async json(path: string, body: object, signal?: AbortSignal): Promise<unknown> {
-    const response = await this.request(path, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(body),
-      ...(signal ? { signal } : {}),
-    });
-    return response.json().catch(() => ({}));
-  }
-
-  private async request(path: string, init: RequestInit): Promise<Response> {
-    let response: Response;
-    try {
-      response = await this.send(path, { ...init, headers: { ...init.headers, ...this.headers() } });
-    } catch (cause) {
-      if (cause instanceof DOMException && cause.name === "AbortError") throw cause;
-      throw new ApiError("the server does not answer", 0);
-    }
-    const isJson = response.headers.get("Content-Type")?.includes("json") ?? false;
-    const body = isJson ? parse(await response.clone().text()) : undefined;
-    const refused = refusal(response.status, body, response.headers.get("Retry-After"));
-    if (refused) throw refused;
-    return response;
   }
 }

@@ -1,15 +1,12 @@
-/** Every word of the page, in both languages. */
+/** Every word of the live page, in both languages. */
 
 import { workshopEn, workshopZh } from "./i18n-workshop";
 import { voiceEn, voiceZh } from "./i18n-voice";
 import type { Refusal } from "./hooks/use-upload";
+import type { Language } from "./language";
 import type { Trouble } from "./link-state";
 
-export type Language = "en" | "zh";
-
-export function preferredLanguage(tags: readonly string[]): Language {
-  return tags[0]?.toLowerCase().startsWith("zh") ? "zh" : "en";
-}
+export type { Language } from "./language";
 
 interface TroubleWords {
   title: string;
@@ -54,6 +51,8 @@ const en = {
   voice: "Voice",
   automaticVoice: "Automatic voice",
   manyLanguages: "Many languages",
+  voiceLibrary: "Voice library",
+  openLibrary: "Voices",
   female: "female",
   male: "male",
   conversation: "Conversation",
@@ -156,6 +155,8 @@ const zh: Words = {
   voice: "音色",
   automaticVoice: "自动选择音色",
   manyLanguages: "多语种",
+  voiceLibrary: "音色库",
+  openLibrary: "音色",
   female: "女声",
   male: "男声",
   conversation: "对话记录",

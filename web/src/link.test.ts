@@ -7,6 +7,7 @@ import type { openPeer, PeerEvents } from "./peer";
 interface Opened {
   events: PeerEvents;
   avatar: string | undefined;
+  voice: string | undefined;
   closed: boolean;
   microphone?: MediaStreamTrack | null;
   deaf?: boolean;
@@ -19,7 +20,7 @@ function scripted(...outcomes: (Error | undefined)[]) {
   const leave = vi.spyOn(api, "leave");
   const forgotten = vi.fn();
   const open: typeof openPeer = async (_api, options, events) => {
-    const entry: Opened = { events, avatar: options.avatar, closed: false };
+    const entry: Opened = { events, avatar: options.avatar, voice: options.refaudio, closed: false };
     opened.push(entry);
     const failure = outcomes.shift();
     if (failure) throw failure;
@@ -53,6 +54,31 @@ async function goLive({ link, opened }: ReturnType<typeof scripted>): Promise<Op
   peer.events.live(new MediaStream());
   return peer;
 }
+
+describe("a voice", () => {
+  it("is the session's from the start, and while somebody talks a changed one begins anew", async () => {
+    const script = scripted();
+    script.link.setVoice("library:voice-1");
+    await settle();
+    const first = await goLive(script);
+    expect(first.voice).toBe("library:voice-1");
+    const before = script.opened.length;
+    script.link.setVoice("kokoro:a");
+    expect(script.opened).toHaveLength(before);
+    await script.link.setMicrophone({} as MediaStreamTrack);
+    script.link.setVoice("kokoro:b");
+    await settle();
+    expect(script.opened.slice(before).map(({ voice }) => voice)).toEqual(["kokoro:b"]);
+  });
+
+  it("that is gone does not keep her away", async () => {
+    const script = scripted(new ApiError("no such voice", 404));
+    script.link.setVoice("library:voice-1");
+    await settle();
+    expect(script.opened.map(({ voice, avatar }) => [voice, avatar])).toEqual([["library:voice-1", "mira"], [undefined, "mira"]]);
+    expect(script.forgotten).not.toHaveBeenCalled();
+  });
+});
 
 describe("Link", () => {
   it("connects, tells its listeners and hands out the stream", async () => {

@@ -7,6 +7,8 @@ import { openPeer, type Peer } from "./peer";
 export interface LinkOptions {
   api: Api;
   avatar?: string | undefined;
+  /** What she speaks with when nothing else is said, as in a conversation by microphone. */
+  voice?: string | undefined;
   open?: typeof openPeer;
   online?: () => boolean;
   random?: () => number;
@@ -18,6 +20,7 @@ export class Link {
   stream: MediaStream | null = null;
   private state: LinkState = FIRST_STATE;
   private avatar: string | undefined;
+  private voice: string | undefined;
   private peer: Peer | undefined;
   private microphone: MediaStreamTrack | null = null;
   private attempt: AbortController | undefined;
@@ -27,6 +30,7 @@ export class Link {
 
   constructor(private readonly options: LinkOptions) {
     this.avatar = options.avatar;
+    this.voice = options.voice;
   }
 
   readonly subscribe = (listener: () => void): (() => void) => {
@@ -56,6 +60,13 @@ export class Link {
     this.connect(true);
   }
 
+  /** Texts bring their voice along; answers to a microphone have the session's, which therefore begins anew. */
+  setVoice(voice: string | undefined): void {
+    if (voice === this.voice) return;
+    this.voice = voice;
+    if (this.microphone || this.state.phase !== "live") this.connect(true);
+  }
+
   /** Ends the session; `connect` starts another. */
   close(): void {
     this.drop();
@@ -79,7 +90,7 @@ export class Link {
     try {
       const peer = await (this.options.open ?? openPeer)(
         this.options.api,
-        this.avatar ? { avatar: this.avatar } : {},
+        { ...(this.avatar ? { avatar: this.avatar } : {}), ...(this.voice ? { refaudio: this.voice } : {}) },
         {
           answered: (sessionid) => current() && this.dispatch({ type: "answered", sessionid }),
           live: (stream) => {
@@ -99,6 +110,11 @@ export class Link {
       if (this.microphone) await peer.setMicrophone(this.microphone).catch(() => undefined); // she can still be seen
     } catch (error) {
       if (!current()) return;
+      if (error instanceof ApiError && error.status === 404 && this.voice !== undefined) {
+        this.voice = undefined; // gone, or another server's: she has one of her own
+        this.connect();
+        return;
+      }
       if (error instanceof ApiError && error.status === 404 && this.avatar !== undefined) {
         this.options.onUnknownAvatar?.();
         this.setAvatar(undefined);

@@ -3,6 +3,7 @@ import { createRoot } from "react-dom/client";
 
 import { Api } from "./api";
 import { App } from "./App";
+import { takeVoiceOf } from "./arrival";
 import { firstLanguage } from "./hooks/use-look";
 import { Link } from "./link";
 import { recall, remember } from "./preferences";
@@ -16,7 +17,8 @@ import "./styles/workshop.css";
 const api = new Api();
 api.setKey(recall("key") ?? "");
 api.setLanguage(firstLanguage());
-const link = new Link({ api, avatar: recall("avatar"), onUnknownAvatar: () => remember("avatar", undefined) });
+takeVoiceOf(location, (address) => history.replaceState(null, "", address));
+const link = new Link({ api, avatar: recall("avatar"), voice: recall("voice"), onUnknownAvatar: () => remember("avatar", undefined) });
 link.connect();
 addEventListener("pagehide", () => link.close());
 addEventListener("pageshow", (event) => {

@@ -35,12 +35,12 @@ export class MicrophoneError extends Error {
   }
 }
 
-/** Asks for the microphone. Throws `MicrophoneError`. */
-export async function openMicrophone({ secure, devices }: Surroundings): Promise<MediaStreamTrack> {
+/** Asks for the microphone, as `wish` says. Throws `MicrophoneError`. */
+export async function openMicrophone({ secure, devices }: Surroundings, wish = CONSTRAINTS): Promise<MediaStreamTrack> {
   if (!devices) throw new MicrophoneError(secure ? "unsupported" : "insecure");
   let stream: MediaStream;
   try {
-    stream = await devices.getUserMedia(CONSTRAINTS);
+    stream = await devices.getUserMedia(wish);
   } catch (error) {
     throw new MicrophoneError(troubleOfMicrophone(error, secure), error instanceof Error ? error.message : "");
   }

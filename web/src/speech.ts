@@ -1,6 +1,6 @@
 /** What the presenter is saying, from the events that the server sends as each sound is played out. */
 
-import { isRecord } from "./answers";
+import { isRecord } from "./json";
 
 export interface SpeechEvent {
   event: "speech.started" | "clause.started" | "word" | "speech.ended" | "paused" | "resumed" | "interrupted" | "error";

@@ -7,5 +7,9 @@ declare module "react" {
     "--ratio"?: number;
     /** Of a ring of progress, with its percent sign. */
     "--done"?: string;
+    /** 0..359: the colour a voice is known by. */
+    "--hue"?: number;
+    /** 0..1 of the largest. */
+    "--part"?: number;
   }
 }

@@ -1,6 +1,6 @@
 /** What the server tells of listening, as it happens; the names are those of `dialogue.py`. */
 
-import { isRecord, parse } from "./answers";
+import { isRecord, parse } from "./json";
 
 /** Seconds from the end of the user's speech to the first sound and picture of the answer, stage by stage. */
 export interface Latency {

@@ -25,19 +25,21 @@ function engineName(engine: string): string {
 const FEW_LANGUAGES = 4;
 /** ISO 639-2 for several languages. */
 const MANY = "mul";
+/** No language, but a group of its own. */
+const LIBRARY = "library";
 
-/** Voices by their first language: the page's own first, then by the language's name, those of many languages last. */
+/** The library's voices first; then by language: the page's own first, then by the language's name, those of many last. */
 export function groupVoices(voices: readonly Voice[], language: Language, words: Words): VoiceGroup[] {
   const names = new Intl.DisplayNames([language], { type: "language", fallback: "code" });
   const groups = new Map<string, VoiceGroup>();
   for (const voice of voices) {
-    const tag = voice.languages.length > FEW_LANGUAGES ? MANY : (voice.languages[0] ?? "und");
-    const label = tag === MANY ? words.manyLanguages : languageLabel(names, tag);
+    const tag = voice.name !== undefined ? LIBRARY : voice.languages.length > FEW_LANGUAGES ? MANY : (voice.languages[0] ?? "und");
+    const label = tag === LIBRARY ? words.voiceLibrary : tag === MANY ? words.manyLanguages : languageLabel(names, tag);
     const group = groups.get(tag) ?? { language: tag, label, voices: [] };
     group.voices.push({ id: voice.id, label: voiceLabel(voice, words) });
     groups.set(tag, group);
   }
-  const rank = (tag: string) => (tag === language ? 0 : tag === "zh" || tag === "en" ? 1 : tag === MANY ? 3 : 2);
+  const rank = (tag: string) => (tag === LIBRARY ? -1 : tag === language ? 0 : tag === "zh" || tag === "en" ? 1 : tag === MANY ? 3 : 2);
   return [...groups.values()].toSorted((a, b) => rank(a.language) - rank(b.language) || a.label.localeCompare(b.label, language));
 }
 
@@ -50,6 +52,7 @@ function languageLabel(names: Intl.DisplayNames, tag: string): string {
 }
 
 function voiceLabel(voice: Voice, words: Words): string {
+  if (voice.name !== undefined) return voice.name;
   const gender = voice.gender === "female" ? words.female : voice.gender === "male" ? words.male : "";
   const name = voiceName(voice.id);
   return [name.toLowerCase() === voice.gender ? "" : name, gender, engineName(voice.engine)].filter((part) => part !== "").join(" · ");

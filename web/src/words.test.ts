@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 
 import { looksLikeSound } from "./hooks/use-upload";
-import { preferredLanguage, WORDS } from "./i18n";
+import { WORDS } from "./i18n";
+import { preferredLanguage } from "./language";
 import { groupVoices, voiceName } from "./voices";
 
 describe("languages", () => {
@@ -42,6 +43,8 @@ describe("voices", () => {
       label: "Many languages",
       voices: [{ label: "female · eSpeak" }],
     });
+    const own = { ...voice("library:voice-1", "fr"), name: "Nora" };
+    expect(groupVoices([voice("g", "en"), own], "en", WORDS.en)[0]).toMatchObject({ label: "Voice library", voices: [{ label: "Nora" }] });
     expect(groupVoices([voice("kokoro:zf_xiaobei", "zh")], "en", WORDS.en)[0]).toMatchObject({
       label: "Chinese",
       voices: [{ label: "Xiaobei · female · Kokoro" }],

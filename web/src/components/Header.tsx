@@ -1,9 +1,10 @@
 import type { Look } from "../hooks/use-look";
+import type { Words } from "../i18n";
 import { Icon } from "./Icon";
 import { IconButton } from "./IconButton";
 
-export function Header({ look }: { look: Look }) {
-  const { words, theme } = look;
+export function Header({ look, words }: { look: Look; words: Words }) {
+  const { theme } = look;
   return (
     <header className="header">
       <h1 className="brand">
@@ -13,6 +14,10 @@ export function Header({ look }: { look: Look }) {
         Visage
         <span className="brand-tagline">{words.tagline}</span>
       </h1>
+      <a className="text-button header-link" href="./voices">
+        <Icon name="people" />
+        {words.openLibrary}
+      </a>
       <button
         type="button"
         className="text-button"

@@ -5,11 +5,10 @@ import { useCallback, useRef, useState } from "react";
 import type { Api } from "../api";
 import { saidNow } from "../conversation";
 import { useFigures } from "../hooks/use-figures";
-import type { Look } from "../hooks/use-look";
 import type { Player } from "../hooks/use-player";
 import type { Presenter } from "../hooks/use-presenter";
 import { type Recorder, useRecorder } from "../hooks/use-recorder";
-import type { Words } from "../i18n";
+import type { Language, Words } from "../i18n";
 import type { Link } from "../link";
 import { recall, remember } from "../preferences";
 import { Captions } from "./Captions";
@@ -25,12 +24,12 @@ interface Props {
   presenter: Presenter;
   player: Player;
   poster: string | undefined;
-  look: Look;
+  language: Language;
+  words: Words;
   onNotice(words: string): void;
 }
 
-export function Presence({ api, link, presenter, player, poster, look, onNotice }: Props) {
-  const { words, language } = look;
+export function Presence({ api, link, presenter, player, poster, language, words, onNotice }: Props) {
   const { link: state, caption, setProblem } = presenter;
   const live = state.phase === "live";
   const stage = useRef<HTMLElement>(null);

@@ -1,6 +1,6 @@
 /** What this server offers. One that does not say still plays: the choices stay away. */
 
-import { useEffect, useState } from "react";
+import { useEffect, useMemo, useState } from "react";
 
 import { type Api, type Avatar, type ClientInfo, PLAIN_SERVER, type Voice } from "../api";
 import { recall, remember } from "../preferences";
@@ -23,7 +23,8 @@ export function chosenAvatar(avatars: readonly Avatar[], id: string, server: Cli
 /** Asks again whenever `asked` changes: a server that was away may have come back, a key was given, an avatar was made. */
 export function useCatalogue(api: Api, avatar: string, asked: string): Catalogue {
   const [avatars, setAvatars] = useState<Avatar[]>([]);
-  const [voices, setVoices] = useState<Voice[]>([]);
+  const [builtin, setBuiltin] = useState<Voice[]>([]);
+  const [own, setOwn] = useState<Voice[]>([]);
   const [server, setServer] = useState(PLAIN_SERVER);
   const [poster, setPoster] = useState(recall("poster"));
   const [answered, setAnswered] = useState("");
@@ -36,7 +37,8 @@ export function useCatalogue(api: Api, avatar: string, asked: string): Catalogue
       setAvatars(rows);
       setAnswered(asked);
     });
-    void take(api.voices(), setVoices);
+    void take(api.voices(), setBuiltin);
+    void take(api.libraryVoices(recall("voice") ?? ""), setOwn);
     void take(api.client(), setServer);
     return () => {
       ended = true;
@@ -58,5 +60,6 @@ export function useCatalogue(api: Api, avatar: string, asked: string): Catalogue
       ended = true;
     };
   }, [api, path]);
+  const voices = useMemo(() => [...own, ...builtin], [own, builtin]);
   return { avatars, voices, server, poster, fresh: answered === asked };
 }

@@ -32,6 +32,7 @@ export function useChoices(api: Api, link: Link, live: boolean): Choices {
   const chooseVoice = (id: string) => {
     setVoice(id);
     remember("voice", id === "" ? undefined : id);
+    link.setVoice(id === "" ? undefined : id);
   };
   return {
     catalogue,

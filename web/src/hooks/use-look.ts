@@ -1,15 +1,14 @@
-/** Language and theme: by the system's wish until the person chooses, then remembered. */
+/** Language and theme: by the system's wish until the person chooses, then remembered. The words are each page's own. */
 
 import { useCallback, useEffect, useState, useSyncExternalStore } from "react";
 
-import { type Language, preferredLanguage, WORDS, type Words } from "../i18n";
+import { type Language, preferredLanguage } from "../language";
 import { recall, remember } from "../preferences";
 
 export type Theme = "light" | "dark";
 
 export interface Look {
   language: Language;
-  words: Words;
   theme: Theme;
   switchLanguage(): void;
   switchTheme(): void;
@@ -56,5 +55,5 @@ export function useLook(): Look {
     remember("theme", next);
     setChosen(next);
   }, [theme]);
-  return { language, words: WORDS[language], theme, switchLanguage, switchTheme };
+  return { language, theme, switchLanguage, switchTheme };
 }
