@@ -34,6 +34,7 @@ class ClientInfo(BaseModel):
     audio_s_max: int
     avatars: bool = Field(description="Whether avatars of one's own can be made here; see POST /api/avatar/task")
     clip_mb_max: int = Field(description="Largest clip or photo for an avatar, MiB")
+    library: bool = Field(description="Whether there is a voice library, with its pages at /voices")
     microphone: bool = Field(description="Whether visitors' microphones are listened to")
     microphone_trouble: str = Field(description="Why not, with what would make it so; empty when they are")
 
@@ -103,6 +104,7 @@ async def client(call: Call[Nothing]) -> Any:
         upload_mb_max=settings.max_upload_mb,
         audio_s_max=settings.max_audio_s,
         avatars=call.services.avatar_tasks is not None,
+        library=call.services.library is not None,
         clip_mb_max=settings.max_clip_mb,
         microphone=deaf is None,
         microphone_trouble=deaf or "",

@@ -363,7 +363,11 @@ class FakeServer:
         mode = mode_of(request)
         data = {"ice_servers": [], "avatar": DEFAULT, "chat": mode != "nollm", "text_characters_max": 500}
         limits = {"upload_mb_max": 1, "audio_s_max": 600, "clip_mb_max": CLIP_MIB, "avatars": mode != "nobuild"}
-        ears = {"microphone": mode != "earless", "microphone_trouble": DEAF if mode == "earless" else ""}
+        ears = {
+            "library": True,
+            "microphone": mode != "earless",
+            "microphone_trouble": DEAF if mode == "earless" else "",
+        }
         return web.json_response({"code": 0, "msg": "ok", "data": {**data, **limits, **ears}})
 
     async def library(self, request: web.Request) -> web.Response:

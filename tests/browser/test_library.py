@@ -122,11 +122,18 @@ async def test_many_voices_come_page_by_page(shelf: Any, open_page: OpenPage) ->
         found = {"voices": rows, "total": 10_000, "page": number, "size": 24, "pages": 417}
         await route.fulfill(json={"success": True, "data": found, "message": "", "error": None})
 
+    async def popular(route: Any) -> None:
+        found = {"voices": [{**card, "uses": 7}]}
+        await route.fulfill(json={"success": True, "data": found, "message": "", "error": None})
+
     await page.route("**/api/voices?*", answer)
+    await page.route("**/api/voices/popular?*", popular)
     await page.goto(f"{here.base}/voices")
-    await expect(page.locator(CARD)).to_have_count(24)
+    await expect(page.get_by_role("region", name="Popular now").locator(CARD)).to_contain_text("7 uses")
+    every = page.get_by_role("region", name="All voices").locator(CARD)
+    await expect(every).to_have_count(24)
     await page.get_by_role("button", name="Show more").click()
-    await expect(page.locator(CARD)).to_have_count(48)
+    await expect(every).to_have_count(48)
     await expect(page.get_by_text("48 of 10000")).to_be_visible()
 
 
@@ -228,6 +235,9 @@ async def test_a_creation_that_failed_is_tried_again(shelf: Any, open_page: Open
     maker.failure = None
     await failed.get_by_role("button", name="Try again").click()
     await expect(page.get_by_test_id("made")).to_be_visible()
+    await page.goto(f"{here.base}/voices/create?job=job-{0:024x}")
+    await page.get_by_role("button", name="Create another").click()
+    await expect(page.get_by_test_id("drop-box")).to_be_visible()
 
 
 async def test_a_voice_is_used_changed_and_deleted(shelf: Any, open_page: OpenPage) -> None:

@@ -46,7 +46,7 @@ export function App({ api, link }: { api: Api; link: Link }) {
 
   return (
     <div className="page">
-      <Header look={look} words={words} />
+      <Header look={look} library={server.library} words={words} />
       <main className="main">
         <Presence api={api} link={link} presenter={presenter} player={player} poster={poster} language={language} words={words} onNotice={setNotice} />
         <div className="desk">

@@ -79,6 +79,8 @@ export interface ClientInfo {
   /** Whether it makes avatars of clips and photos. */
   avatars: boolean;
   clipMiBMax: number;
+  /** Whether there is a voice library, which has pages of its own. */
+  library: boolean;
   /** Whether it listens to microphones. */
   microphone: boolean;
   /** Why not, in the server's words; empty when it does or does not say. */
@@ -94,6 +96,7 @@ export const PLAIN_SERVER: ClientInfo = {
   uploadMiBMax: 100,
   avatars: false,
   clipMiBMax: 100,
+  library: false,
   microphone: false,
   microphoneTrouble: "",
 };
@@ -146,6 +149,7 @@ export class Api extends Wire {
       uploadMiBMax: at("upload_mb_max", PLAIN_SERVER.uploadMiBMax),
       avatars: at("avatars", PLAIN_SERVER.avatars),
       clipMiBMax: at("clip_mb_max", PLAIN_SERVER.clipMiBMax),
+      library: at("library", PLAIN_SERVER.library),
       microphone: at("microphone", PLAIN_SERVER.microphone),
       microphoneTrouble: at("microphone_trouble", PLAIN_SERVER.microphoneTrouble),
     };

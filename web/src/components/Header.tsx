@@ -3,7 +3,14 @@ import type { Words } from "../i18n";
 import { Icon } from "./Icon";
 import { IconButton } from "./IconButton";
 
-export function Header({ look, words }: { look: Look; words: Words }) {
+interface Props {
+  look: Look;
+  /** Whether the server keeps voices. */
+  library: boolean;
+  words: Words;
+}
+
+export function Header({ look, library, words }: Props) {
   const { theme } = look;
   return (
     <header className="header">
@@ -14,10 +21,12 @@ export function Header({ look, words }: { look: Look; words: Words }) {
         Visage
         <span className="brand-tagline">{words.tagline}</span>
       </h1>
-      <a className="text-button header-link" href="./voices">
-        <Icon name="people" />
-        {words.openLibrary}
-      </a>
+      {library && (
+        <a className="text-button header-link" href="./voices">
+          <Icon name="people" />
+          {words.openLibrary}
+        </a>
+      )}
       <button
         type="button"
         className="text-button"

@@ -1,6 +1,6 @@
 /** Language and theme: by the system's wish until the person chooses, then remembered. The words are each page's own. */
 
-import { useCallback, useEffect, useState, useSyncExternalStore } from "react";
+import { useCallback, useLayoutEffect, useState, useSyncExternalStore } from "react";
 
 import { type Language, preferredLanguage } from "../language";
 import { recall, remember } from "../preferences";
@@ -38,10 +38,11 @@ export function useLook(): Look {
   const systemDark = useSyncExternalStore(onSystemTheme, () => matchMedia(DARK).matches);
   const theme = chosen ?? (systemDark ? "dark" : "light");
 
-  useEffect(() => {
+  // Before anything is painted: words on a ground of the other theme cannot be read.
+  useLayoutEffect(() => {
     document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
   }, [language]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     document.documentElement.dataset["theme"] = theme;
   }, [theme]);
 

@@ -159,6 +159,8 @@ export const en = {
     percent: (part: string) => `${part} done`,
     stay: "You may leave this page; it goes on without you.",
     failed: "This voice could not be made",
+    goneJob: "There is no such creation",
+    goneJobRemedy: "It is forgotten after a while. What became of it is among your voices.",
     retry: "Try again",
     back: "Change something",
     ready: (name: string) => `${name} is ready`,

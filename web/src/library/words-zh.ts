@@ -152,6 +152,8 @@ export const zh: LibraryWords = {
     percent: (part) => `已完成 ${part}`,
     stay: "可以离开本页，创建会继续进行。",
     failed: "创建失败",
+    goneJob: "没有这个创建任务",
+    goneJobRemedy: "任务一段时间后会被清除，结果在“我的音色”中。",
     retry: "重试",
     back: "返回修改",
     ready: (name) => `${name} 已就绪`,

@@ -3,12 +3,13 @@
 import { Link } from "wouter";
 
 import { Icon } from "../../components/Icon";
+import { ApiError } from "../../wire";
 import { sentence, useLibrary } from "../context";
 import { percent } from "../format";
 import { hasEnded, useJob, useRetry, useVoice } from "../queries";
 import type { Creation, Stage } from "../shapes";
 import { Orb } from "./Orb";
-import { Failure } from "./States";
+import { Blank, Failure } from "./States";
 import { Waveform } from "./Waveform";
 
 const STAGES = ["uploading", "checking", "embedding", "cloning", "sampling", "done"] as const;
@@ -72,6 +73,14 @@ interface Props {
 export function Making({ id, onBack, onAnother }: Props) {
   const { words } = useLibrary();
   const { data: job, error, refetch } = useJob(id);
+  if (error instanceof ApiError && error.status === 404)
+    return (
+      <Blank icon="search" title={words.create.goneJob} text={words.create.goneJobRemedy}>
+        <button type="button" className="button" onClick={onAnother}>
+          {words.create.anotherVoice}
+        </button>
+      </Blank>
+    );
   if (error && !job) return <Failure error={error} onRetry={() => void refetch()} />;
   if (!job) return <div className="skeleton panel making" aria-hidden="true" />;
   if (job.status === "completed" && job.voiceId !== "") return <Made job={job} onAnother={onAnother} />;
