@@ -126,10 +126,13 @@ def _makers(settings: Settings) -> Iterator[Finding]:
 
 def _maker(maker: VoiceMaker) -> Finding:
     """One of them; a hosted one is asked whether it takes its key."""
+    from voices.cloning.build import why_not
+
     name = f"Voice library, maker {maker.name}"
     kind = ("clones", "克隆") if maker.clones else ("leans toward the speaker, no clone", "仅贴近说话人，并非克隆")
-    if reason := maker.why_not():
-        return Finding(name, "note", reason, reason)
+    en, zh = why_not(maker)
+    if en:
+        return Finding(name, "note", en, zh)
     check: Callable[[], Coroutine[Any, Any, str]] | None = getattr(maker, "check", None)
     if check is None:
         return Finding(name, "ok", kind[0], kind[1])

@@ -191,7 +191,7 @@ async def test_a_server_is_offered_where_its_address_is_configured(make: Callabl
     maker = make(Given({}))
     assert f'{{"{maker.name}": {{"server": "http://..."}}}}' in str(maker.why_not())
     there = make(Given({maker.name: {"server": "http://127.0.0.1:1"}}))
-    assert there.why_not() is None
+    assert there.why_not() is None and not there.why_not_zh() and "未配置" in maker.why_not_zh()
     with pytest.raises(BadRequest, match="does not exist"):
         make(Given({maker.name: {"port": 7}}))
     await maker.aclose()

@@ -316,7 +316,7 @@ async def test_voices_that_cannot_be_deleted_lose_their_recording(tmp_path: Path
 
 async def test_without_a_key_nothing_is_asked() -> None:
     async with stepfun(key=" ") as (maker, vendor, _):
-        assert "STEP_API_KEY not set" in str(maker.why_not())
+        assert "STEP_API_KEY not set" in str(maker.why_not()) and "未设置" in maker.why_not_zh()
         with pytest.raises(EngineError, match="STEP_API_KEY"):
             await maker.forget("voice-tone-1", {})
         assert not vendor.asked

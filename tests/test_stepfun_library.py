@@ -135,6 +135,7 @@ async def test_a_refused_key_is_shown_where_makers_are_listed(tmp_path: Path) ->
         await wished(client)
         option = (await data(client, "/api/voices/options"))["makers"][0]
         assert not option["usable"] and "refuses the key" in option["why_not"] and KEY not in option["why_not"]
+        assert "拒绝" in option["why_not_zh"]
         metrics = await (await client.get("/metrics")).text()
         assert "visage_voices_stepfun_key_refused 1.0" in metrics
         assert "visage_voices_stepfun_key_refusals_total 1.0" in metrics

@@ -67,13 +67,14 @@ async def popular_voices(call: Call[voiceshapes.Limit]) -> Any:
 
 async def voice_options(call: Call[Nothing]) -> Any:
     """What a page needs to make voices."""
+    from voices.cloning.build import why_not
     from voices.consent import STATEMENT
 
     opened, settings = await library(call), call.services.settings
     if call.services.library is not None:
         call.services.library.expect_recordings()
-    reasons = {maker.name: maker.why_not() for maker in opened.makers.all}
-    usable_first = sorted(opened.makers.all, key=lambda maker: reasons[maker.name] is not None)
+    reasons = {maker.name: why_not(maker) for maker in opened.makers.all}
+    usable_first = sorted(opened.makers.all, key=lambda maker: bool(reasons[maker.name][0]))
     model = opened.embeddings.model
     return voiceshapes.VoiceOptions(
         makers=[
@@ -81,8 +82,9 @@ async def voice_options(call: Call[Nothing]) -> Any:
                 maker=maker.name,
                 models=list(maker.models),
                 clones=maker.clones,
-                usable=reasons[maker.name] is None,
-                why_not=reasons[maker.name] or "",
+                usable=not reasons[maker.name][0],
+                why_not=reasons[maker.name][0],
+                why_not_zh=reasons[maker.name][1],
             )
             for maker in usable_first
         ],

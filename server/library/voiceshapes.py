@@ -217,6 +217,7 @@ class MakerOption(BaseModel):
     clones: bool = Field(description="False where the voice only leans toward the speaker")
     usable: bool
     why_not: str = Field(description="What would make it usable; empty when it is")
+    why_not_zh: str = Field(description="The same in Chinese, where that is known")
 
 
 class Statement(BaseModel):

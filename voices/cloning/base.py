@@ -53,6 +53,7 @@ class VoiceMaker(Protocol):
 
     What a maker may have beyond this:
         local: True where a recording stays on this machine; others are given it only once it has passed all checks.
+        why_not_zh(): what `why_not` says, in Chinese.
         figures(): what `/metrics` is told, by name.
         check(): asks its service whether it can be used, and answers one sentence; for `doctor`.
     """

@@ -79,6 +79,13 @@ def figures_of(maker: VoiceMaker) -> Mapping[str, float]:
     return figures()
 
 
+def why_not(maker: VoiceMaker) -> tuple[str, str]:
+    """What keeps a source of voices from being used, in English and in Chinese; empty where nothing does."""
+    en = maker.why_not() or ""
+    chinese: Callable[[], str] = getattr(maker, "why_not_zh", str)
+    return en, (chinese() or en) if en else ""
+
+
 def is_local(maker: VoiceMaker) -> bool:
     """Whether a recording does not leave this machine for it."""
     return bool(getattr(maker, "local", False))

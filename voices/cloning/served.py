@@ -71,6 +71,14 @@ class ServedMaker:
         option = f'{{"{self.name}": {{"server": "http://..."}}}}'
         return f"{self.name}: its server's address is not configured: --tts_options '{option}'"
 
+    def why_not_zh(self) -> str:
+        """The same in Chinese."""
+        missing = [name for name in self._engine.key_names if not self._engine.keys[name]]
+        if missing:
+            return f"{self.name}：环境变量 {'、'.join(missing)} 未设置"
+        option = f'{{"{self.name}": {{"server": "http://..."}}}}'
+        return "" if self._configured else f"{self.name}：未配置其服务地址：--tts_options '{option}'"
+
     async def make(self, clip: Clip, model: str, sample_text: str, progress: Progress) -> Made:
         """Take the recording and hear the server imitate it once, so that a voice that cannot speak is not made.
 

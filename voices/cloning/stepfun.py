@@ -61,6 +61,11 @@ class StepFunMaker:
         barred = self._vendor.barred
         return self._engine.why_not() or (str(barred) if barred is not None else None)
 
+    def why_not_zh(self) -> str:
+        """The same in Chinese."""
+        lack, barred = self._engine.lack(), self._vendor.barred
+        return f"{self.name}：{lack.zh}" if lack else barred.zh if barred is not None else ""
+
     async def check(self) -> str:
         """Ask whether the key is taken; one sentence of what there is.
 
