@@ -16,7 +16,7 @@ from aiohttp import web
 import configload
 from config import ConfigError, Settings
 from errors import VisageError
-from logs import log_to_stderr
+from logs import JSON, form_of_children, log_to_stderr
 from priority import serve_first
 
 log = logging.getLogger("visage")
@@ -32,7 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(command, given)
     except VisageError as error:
-        print(f"visage: {error}", file=sys.stderr)
+        if form_of_children()[1] == JSON:
+            log.critical("the server does not run: %s", error)
+        else:
+            print(f"visage: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigError) else 1
     except KeyboardInterrupt:
         return 130

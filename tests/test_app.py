@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -86,16 +87,19 @@ def test_a_wrong_setting_is_a_sentence_not_a_traceback(capsys: pytest.CaptureFix
     assert told.startswith("visage: command line: model was 'musetalk9'") and "Traceback" not in told
 
 
-async def test_a_port_that_is_taken_is_a_sentence() -> None:
+@pytest.mark.parametrize("form", ["text", "json"])
+async def test_a_port_that_is_taken_is_a_sentence(form: str) -> None:
     async with running("--model", "testcard") as (_, url):
         port = url.rpartition(":")[2]
         second = await asyncio.create_subprocess_exec(
-            sys.executable, "app.py", "--model", "testcard", "--listenport", port,
+            sys.executable, "app.py", "--model", "testcard", "--listenport", port, "--log_format", form,
             cwd=ROOT, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        _, told = await asyncio.wait_for(second.communicate(), PATIENCE_S)
+        _, said = await asyncio.wait_for(second.communicate(), PATIENCE_S)
+        told = said.decode().splitlines()[-1]
         assert second.returncode == 2
-        assert f"cannot listen on 127.0.0.1:{port}" in told.decode() and "Traceback" not in told.decode()
+        assert f"cannot listen on 127.0.0.1:{port}" in told and "Traceback" not in said.decode()
+        assert form == "text" or json.loads(told)["level"] == "critical"
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ async def test_a_session_through_the_relay_alone(way: str, tmp_path: Path) -> No
             await pair.aclose()
 
 
-@pytest.mark.parametrize("peer", ["127.0.0.1", "10.0.0.1", "172.17.0.1", "192.168.1.1", "169.254.169.254"])
+@pytest.mark.parametrize("peer", ["127.0.0.1", "10.0.0.1", "192.168.1.1", "169.254.169.254", "8.8.8.8"])
 async def test_the_relay_leads_nowhere_else(peer: str, tmp_path: Path) -> None:
     async with relay(tmp_path) as port:
         opened = await turn.create_turn_endpoint(asyncio.DatagramProtocol, ("127.0.0.1", port), "visage", PASSWORD)
