@@ -258,6 +258,7 @@ class FaceHouse:
             "lip_busy_seconds_total": stats["busy_s"],
             "lip_latency_seconds": stats["latency_s"],
             **self._reels.figures(),
+            **self.chain.figures(),
         }
 
     def speech(self) -> Chain | None:

@@ -50,7 +50,9 @@ class Metrics:
         self.sessions_max.set(limit)
 
     def expose(self, figures: Callable[[], Mapping[str, float]]) -> None:
-        """Also tell what `figures` returns when asked: names ending in `_total` are counters, others gauges."""
+        """Also tell what `figures` returns when asked: names ending in `_total` are counters, others gauges; a name may
+        bear one label, `name{label="value"}`.
+        """
         self.registry.register(_Figures(figures))
 
     def include(self, registry: CollectorRegistry) -> None:
@@ -72,9 +74,13 @@ class _Figures(Collector):
         self._figures = figures
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        for name, value in self._figures().items():
-            text = name.replace("_", " ")
-            if name.endswith("_total"):
-                yield CounterMetricFamily(f"visage_{name}", text.removesuffix(" total"), value=value)
-            else:
-                yield GaugeMetricFamily(f"visage_{name}", text, value=value)
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for written, value in self._figures().items():
+            name, _, rest = written.partition("{")
+            label, _, of = rest.rstrip('"}').partition('="')
+            if name not in families:
+                kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+                text = name.replace("_", " ").removesuffix(" total")
+                families[name] = kind(f"visage_{name}", text, labels=[label] if label else None)
+            families[name].add_metric([of] if label else [], value)
+        yield from families.values()

@@ -396,6 +396,8 @@ async def test_metrics_count_what_happened() -> None:
         for line in (
             "visage_lip_pictures_total 5.0",
             "# TYPE visage_lip_pictures_total counter",
+            'visage_speech_failures_total{engine="gpt-sovits"} 2.0',
+            'visage_speech_failures_total{engine="kokoro"} 0.0',
             "visage_playout_fps_min 24.9",
         ):
             assert line in text, line

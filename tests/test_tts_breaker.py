@@ -114,11 +114,16 @@ def test_retry_after_is_remembered_by_the_chain() -> None:
             async for _ in BaseTTS(chain).speak("Hello there.", turn=1):
                 pass
         assert len(busy.asked) == 1 and 0 < chain.describe()[0]["blocked_for_s"] <= 40
+        told = chain.figures()
+        assert (told['speech_failures_total{engine="busy"}'], told['speech_resting{engine="busy"}']) == (1, 1)
+        assert (told['speech_clauses_total{engine="good"}'], told['speech_resting{engine="good"}']) == (3, 0)
         busy.fail_after = None
         await asyncio.sleep(40)
         async for _ in BaseTTS(chain).speak("Hello there.", turn=1):
             pass
         assert len(busy.asked) == 2 and chain.describe()[0]["failures"] == 0
+        told = chain.figures()
+        assert (told['speech_failures_total{engine="busy"}'], told['speech_clauses_total{engine="busy"}']) == (1, 1)
 
     run_virtual(run())
 

@@ -31,6 +31,8 @@ class Breaker:
         self._tried = False
         self.failures = 0
         """In a row."""
+        self.spoken = self.failed_ever = 0
+        """Clauses it spoke, and failed at, since the server began."""
         self.reason = ""
         """Of the last failure."""
 
@@ -57,6 +59,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         """It spoke: whatever was before is forgotten."""
+        self.spoken += 1
         self.failures, self.reason, self._until, self._tried = 0, "", 0.0, False
 
     def failed(self, error: EngineError) -> float:
@@ -65,6 +68,7 @@ class Breaker:
         Of clauses that were asked for together, all but the first to fail add nothing.
         """
         self.reason = str(error)
+        self.failed_ever += 1
         if self.open_for_s == 0.0:
             self.failures += 1
         self._until = max(self._until, self._now() + self._wait_s(error))

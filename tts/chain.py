@@ -101,6 +101,15 @@ class Chain:
             for engine in self.engines
         ]
 
+    def figures(self) -> dict[str, float]:
+        """For `/metrics`, by engine."""
+        told = {}
+        for name, breaker in self._breakers.items():
+            told[f'speech_clauses_total{{engine="{name}"}}'] = float(breaker.spoken)
+            told[f'speech_failures_total{{engine="{name}"}}'] = float(breaker.failed_ever)
+            told[f'speech_resting{{engine="{name}"}}'] = float(breaker.is_open)
+        return told
+
     async def warm_up(self) -> None:
         """Load what the engines need before the first clause; a failure is logged and remembered, never raised."""
 

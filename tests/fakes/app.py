@@ -276,7 +276,12 @@ def make_stage(
         voices=lambda: VOICES,
         recordings=Recordings(Path(tempfile.mkdtemp(prefix="visage-test-"))),
         language_model=language_model,
-        figures=lambda: {"lip_pictures_total": 5, "lip_latency_seconds": 0.01},
+        figures=lambda: {
+            "lip_pictures_total": 5,
+            "lip_latency_seconds": 0.01,
+            'speech_failures_total{engine="gpt-sovits"}': 2,
+            'speech_failures_total{engine="kokoro"}': 0,
+        },
     )
     return Stage(services, make_app(services, web_root), reals, peers, held)
 
