@@ -22,6 +22,9 @@ DELAY_MAX_S = 1.5
 WINDOW_S = 1.0  # of sound that GCC-PHAT compares at once
 EVERY_S = 1.0
 STEADY_S = 5.0  # once found: a look takes 2 ms of the event loop
+DOUBTED_S = 0.4  # once so much of her is left that the delay may have changed: another loudspeaker, another buffer
+DOUBTED_LEFT = 0.25  # of the energy; where AEC3 has found the echo it leaves less than a hundredth
+LEVEL_S = 0.3  # over which what came and what is left are compared
 CONFIDENT = 12.0  # a peak so much above the others' root mean square; chance reaches 6
 AGREE_S = 0.01
 
@@ -50,6 +53,8 @@ class Canceller:
         """Delay that is taken off before AEC3."""
         self.before = self.after = 0.0
         """Energy that came and that was left while her sound was on its way."""
+        self._came = self._left = 0.0
+        """The same, of the last LEVEL_S."""
         self._make: Any = EchoCanceller
         self._aec = self._make(SAMPLE_RATE_HZ, 1)
         self._reference = reference
@@ -64,9 +69,18 @@ class Canceller:
         far = self._reference.read(self._place(frame.at), SAMPLES_PER_FRAME)
         pcm: Pcm = np.asarray(self._aec.process(np.ascontiguousarray(frame.pcm), far), np.float32)
         if frame.at - self._reference.sounded_until < DELAY_MAX_S:
-            self.before += float(np.dot(frame.pcm, frame.pcm))
-            self.after += float(np.dot(pcm, pcm))
+            self._compare(float(np.dot(frame.pcm, frame.pcm)), float(np.dot(pcm, pcm)))
         return MicFrame(pcm, frame.at - OUTPUT_DELAY_S)
+
+    def _compare(self, came: float, left: float) -> None:
+        """Look for the delay again where the echo is not taken off as it was; also where somebody speaks over her."""
+        self.before += came
+        self.after += left
+        share = SAMPLES_PER_FRAME / SAMPLE_RATE_HZ / LEVEL_S
+        self._came += share * (came - self._came)
+        self._left += share * (left - self._left)
+        if self._left > max(DOUBTED_LEFT * self._came, AUDIBLE_POWER * SAMPLES_PER_FRAME):
+            self._finder.doubt()
 
     def _place(self, at: float) -> int:
         """The reference's sample that goes with a frame captured at `at`: contiguous, whatever the times' noise."""
@@ -114,6 +128,10 @@ class DelayFinder:
         if agreed:
             self._next_at = self._until + STEADY_S
         return delay_s if agreed else None
+
+    def doubt(self) -> None:
+        """Look again soon."""
+        self._next_at = min(self._next_at, self._until + DOUBTED_S)
 
     def _look(self) -> float | None:
         heard, lags = self._heard, round(DELAY_MAX_S * SAMPLE_RATE_HZ)

@@ -199,6 +199,20 @@ def test_canceller_takes_her_out_and_leaves_the_user(delay_s: float) -> None:
 
 
 @needs_canceller
+@pytest.mark.parametrize(("before_s", "after_s"), [(0.06, 0.7), (0.7, 0.1)])
+def test_a_delay_that_changes_in_mid_session_is_found_again_within_three_seconds(
+    before_s: float, after_s: float
+) -> None:
+    sent, half = voice(20, 1), 10 * SAMPLE_RATE_HZ
+    heard = echo_of(sent, before_s) + hiss(len(sent))
+    heard[half:] = (echo_of(sent, after_s) + hiss(len(sent)))[half:]
+    left = through(EchoGuard("aec"), sent, heard)
+    came_db = power_db([MicFrame(heard[half + 3 * SAMPLE_RATE_HZ :], 0)])
+    assert power_db(left[500:575]) > came_db - 12, "another delay is another echo"
+    assert power_db(left[650:]) < came_db - 20
+
+
+@needs_canceller
 def test_user_who_speaks_over_her_is_told_by_what_the_canceller_leaves() -> None:
     sent, user = voice(8, 1), voice(8, 2)
     user[: 6 * SAMPLE_RATE_HZ] = 0
