@@ -328,8 +328,9 @@ def test_whisper_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_windows_are_as_long_as_the_sentence_and_a_little_more() -> None:
     short = WINDOWS["short"]
-    assert [short.seconds(s) for s in (0.1, 8.0, 8.011, 20.0, 29.0)] == [10.0, 10.0, 10.02, 22.0, 30.0]
-    assert WINDOWS["whole"].seconds(1.0) == 30.0
+    assert [short.seconds(s, "zh") for s in (0.1, 8.0, 8.011, 20.0, 29.0)] == [10.0, 10.0, 10.02, 22.0, 30.0]
+    assert [short.seconds(s, "en") for s in (0.1, 6.0, 6.011, 29.0)] == [8.0, 8.0, 8.02, 30.0]
+    assert WINDOWS["whole"].seconds(1.0, "en") == 30.0
 
 
 class ScriptedModel:
@@ -342,6 +343,7 @@ class ScriptedModel:
         self.order: list[tuple[str, float]] = []
         self.limits: list[int] = []
         self.beams: list[int] = []
+        self.windows_s: list[float] = []
         self.model = self
         self.hf_tokenizer = self
 
@@ -350,6 +352,7 @@ class ScriptedModel:
 
     def encode(self, pcm: Any, **_: Any) -> float:
         self.order.append(("look", round(float(pcm[0]), 2)))
+        self.windows_s.append(len(pcm) / 16_000)
         return float(pcm[0])
 
     def detect_language(self, encoded: float) -> list[list[tuple[str, float]]]:
@@ -389,6 +392,14 @@ async def test_whisper_tells_languages_apart_among_those_it_may() -> None:
     with pytest.raises(BadRequest, match="does not know the language 'xx'"):
         await engine.transcribe(marked(0.2), language="xx")
     assert max(model.limits) < 50, "no text is longer than one can speak in that time"
+    await engine.aclose()
+
+
+async def test_whisper_looks_as_far_as_the_language_it_expects_needs() -> None:
+    engine, model = scripted(lambda _: ("Yes.", 0.01, -0.01))
+    for value in (0.2, 0.2, 0.8, 0.8, 0.2, 0.2):
+        await engine.transcribe(marked(value))
+    assert model.windows_s == [8.0, 8.0, 8.0, 10.0, 10.0, 10.0, 8.0], "only the first Chinese is looked at twice"
     await engine.aclose()
 
 
