@@ -17,6 +17,10 @@ from media import Pcm
 if TYPE_CHECKING:
     from asr.base import Transcript
 
+BLIP_S = 0.04
+"""So much more speech (one window) is the release of a last consonant, or a click, and no reason to begin anew: what a
+recogniser has begun cannot be stopped, and the next would wait for it."""
+
 Recognise = Callable[[Pcm], Coroutine[None, None, "Transcript"]]
 
 
@@ -32,8 +36,8 @@ class Foresight:
         self._recognise = recognise
         self._heard = heard
         self._recording: Recording | None = None
-        self._ended = 0.0
-        """The last sound of speech that it was begun with."""
+        self._voiced_s = 0.0
+        """Speech in it when it was begun."""
         self._task: asyncio.Task[Transcript] | None = None
 
     @property
@@ -46,7 +50,7 @@ class Foresight:
         said is given up."""
         if not self._is_of(recording):
             self.drop()
-            self._recording, self._ended = recording, recording.ended
+            self._recording, self._voiced_s = recording, recording.voiced_s
             self._task = asyncio.create_task(self._work(recording, recording.pcm()), name="foresight")
             self._task.add_done_callback(_seen)
 
@@ -77,7 +81,7 @@ class Foresight:
         return task
 
     def _is_of(self, recording: Recording) -> bool:
-        return self._recording is recording and self._ended == recording.ended
+        return self._recording is recording and recording.voiced_s - self._voiced_s <= BLIP_S
 
     async def _work(self, recording: Recording, pcm: Pcm) -> Transcript:
         transcript = await self._recognise(pcm)

@@ -245,6 +245,17 @@ async def test_a_text_that_is_still_being_recognised_when_they_go_on_and_stop_ag
 
 
 @virtual
+async def test_a_click_right_behind_the_last_word_begins_nothing_anew() -> None:
+    async with room(takes_s=0.3) as it:
+        await it.mouth.speak(1)
+        await it.mouth.keep_silent(0.1)
+        await it.mouth.speak(0.02)
+        await it.mouth.keep_silent(3)
+        assert len(it.recogniser.finals) == 1 and not it.recogniser.cancelled
+        assert [turn.transcript.text for turn in it.told.turns] == [DONE]
+
+
+@virtual
 async def test_a_recogniser_that_is_dear_is_asked_at_pauses_only() -> None:
     async with room(takes_s=0.05) as it:
         it.recogniser.foresees = False
