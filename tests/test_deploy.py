@@ -126,6 +126,7 @@ def test_images_are_pinned_and_files_are_there() -> None:
             if mount.startswith("./"):
                 assert (ROOT / mount).is_file(), mount
         assert set(service.get("depends_on", ())) <= set(SERVICES)
+        assert service.get("restart") is None or service["logging"]["options"]["max-size"], "no log fills the disk"
     tls = (nginx("ssl_certificate"), nginx("ssl_certificate_key"))
     assert tls == (["tls/fullchain.pem"], ["tls/privkey.pem"])
 
