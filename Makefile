@@ -10,7 +10,7 @@ ARGS ?=
 WEB_SOURCES := $(shell find web/src web/public web/index.html web/voices.html web/package.json web/vite.config.ts -type f 2>/dev/null)
 say = @printf '\033[1m==> %s\033[0m\n' "$(1)"
 
-.PHONY: help run setup system python web weights listening chat musetalk platform test-setup test lint bench bench-voice docs clean
+.PHONY: help run setup system python web weights listening chat musetalk stepaudio platform test-setup test lint bench bench-voice docs clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -68,7 +68,15 @@ musetalk: $(VENV)/.installed-musetalk ## Install what `--model musetalk` runs on
 
 $(VENV)/.installed-musetalk: requirements-musetalk.lock $(VENV)/.installed
 	$(call say,PyTorch and MuseTalk packages)
-	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q "$$(grep -o 'torch==[0-9.]*' pyproject.toml)"
+	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q "$$(grep -o 'torch==[0-9.]*' pyproject.toml | head -1)"
+	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q --no-deps --require-hashes -r $<
+	@touch $@
+
+stepaudio: $(VENV)/.installed-stepaudio ## Install what Step-Audio's models run on: PyTorch, 1 GB on a CPU and 5 GB with CUDA
+
+$(VENV)/.installed-stepaudio: requirements-stepaudio.lock $(VENV)/.installed
+	$(call say,PyTorch and Step-Audio packages)
+	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q "$$(grep -o 'torch==[0-9.]*' pyproject.toml | head -1)"
 	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q --no-deps --require-hashes -r $<
 	@touch $@
 
@@ -79,7 +87,7 @@ $(VENV)/.installed-platform: requirements-platform.lock $(VENV)/.installed
 	@$(PY) -m pip install --disable-pip-version-check --progress-bar on -q --no-deps --require-hashes -r $<
 	@touch $@
 
-test-setup: setup listening musetalk platform $(VENV)/.installed-dev
+test-setup: setup listening musetalk stepaudio platform $(VENV)/.installed-dev
 	@$(PY) app.py weights pull whisper
 	@tools/system_packages.sh chromium fonts-noto-cjk nginx-light coturn
 
@@ -121,8 +129,10 @@ lock: ## Renew the locks from pyproject.toml (needs uv)
 	@# torch and its CUDA are left out: pip chooses that build for the machine, after everything else is there.
 	@$(COMPILE) --extra musetalk -c requirements.lock -c requirements-listening.lock \
 		| awk '/^[a-z]/ {keep = $$0 !~ /^(torch|triton|nvidia-|cuda-)/} keep' > requirements-musetalk.lock
+	@$(COMPILE) --extra stepaudio -c requirements.lock -c requirements-musetalk.lock \
+		| awk '/^[a-z]/ {keep = $$0 !~ /^(torch|triton|nvidia-|cuda-)/} keep' > requirements-stepaudio.lock
 	@$(COMPILE) --group dev -c requirements.lock -c requirements-listening.lock \
-		-c requirements-musetalk.lock -c requirements-platform.lock -o requirements-dev.lock
+		-c requirements-musetalk.lock -c requirements-stepaudio.lock -c requirements-platform.lock -o requirements-dev.lock
 
 clean: ## Remove what setup and tests made
 	@rm -rf $(VENV) web/node_modules web/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

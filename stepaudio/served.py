@@ -178,9 +178,9 @@ def _wired_part(part: chat.Part, place: int, hears: bool) -> list[dict[str, Any]
             f"message {place} holds sound, and the served model takes text only; Step-Audio 2 hears",
             zh=f"第 {place} 条消息含有音频，而该服务只接受文字；Step-Audio 2 可以听音频",
         )
-    from stepaudio.sound import load_audio  # decoding comes with sound only
+    from stepaudio.sound import load_audio, to_rate  # decoding comes with sound only
 
-    pcm, _ = load_audio(part["audio"])
+    pcm = to_rate(*load_audio(part["audio"]))
     step = HEARD_S * SAMPLE_RATE_HZ
     return [_input_audio(pcm[start : start + step]) for start in range(0, len(pcm), step)]
 

@@ -37,7 +37,7 @@ VOLUME_MIN, VOLUME_MAX = 0.1, 10.0
 
 
 def load_audio(source: str | Path | IO[bytes]) -> tuple[Pcm, int]:
-    """A recording as mono float32 at 16 kHz, and that rate.
+    """A recording as mono float32, and its rate in Hz.
 
     Args:
         source: a path, or an open file, in any container that `audiofile` reads.
@@ -48,21 +48,21 @@ def load_audio(source: str | Path | IO[bytes]) -> tuple[Pcm, int]:
         TooLarge: longer than LONGEST_S.
     """
     if not isinstance(source, str | Path):
-        return _decoded(source), SAMPLE_RATE_HZ
+        return _decoded(source)
     path = Path(source)
     if not path.is_file():
         raise NotFound(f"the recording {path} is not there", zh=f"录音 {path} 不存在")
     try:
         with path.open("rb") as file:
-            return _decoded(file), SAMPLE_RATE_HZ
+            return _decoded(file)
     except OSError as error:
         raise Unprocessable(f"the recording {path} cannot be read: {error}", zh=f"无法读取录音 {path}") from error
 
 
-def _decoded(file: IO[bytes]) -> Pcm:
-    audiofile.inspect(file, LONGEST_S)
+def _decoded(file: IO[bytes]) -> tuple[Pcm, int]:
+    rate_hz = audiofile.inspect(file, LONGEST_S).rate_hz
     try:
-        return np.concatenate(list(audiofile.decode(file, LONGEST_S)))
+        return np.concatenate(list(audiofile.decode(file, LONGEST_S, rate_hz))), rate_hz
     except av.error.FFmpegError as error:
         raise Unprocessable(f"the recording cannot be decoded: {error}", zh="录音无法解码") from error
 
@@ -161,6 +161,16 @@ def _pulled(graph: av.filter.Graph) -> list[Pcm]:
             found.append(np.asarray(graph.pull().to_ndarray(), np.float32).reshape(-1))
         except (av.error.EOFError, av.error.BlockingIOError):
             return found
+
+
+def check_ratios(speed: float, volume: float) -> None:
+    """Refuse, before any work is done, what `with_speed` and `with_volume` would.
+
+    Raises:
+        BadRequest: one is out of its bounds.
+    """
+    _check_ratio("speed", "语速", speed, SPEED_MIN, SPEED_MAX)
+    _check_ratio("volume", "音量", volume, VOLUME_MIN, VOLUME_MAX)
 
 
 def _check_ratio(name: str, zh: str, ratio: float, least: float, most: float) -> None:
