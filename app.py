@@ -21,7 +21,7 @@ from priority import serve_first
 
 log = logging.getLogger("visage")
 
-COMMANDS = ("serve", "doctor", "weights", "avatar", "users", "voices", "openapi", "config")
+COMMANDS = ("serve", "doctor", "weights", "avatar", "users", "voices", "stepaudio", "openapi", "config")
 SHUTDOWN_TIMEOUT_S = 2.0
 
 
@@ -59,6 +59,10 @@ def _run(command: str, argv: list[str]) -> int:
         from voices import cli as library
 
         return library.users(argv) if command == "users" else library.voices(argv)
+    if command == "stepaudio":
+        from stepaudio import cli as stepaudio
+
+        return stepaudio.main(argv)
     if command == "openapi":
         return _openapi(argv)
     if command == "config":

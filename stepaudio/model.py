@@ -19,6 +19,8 @@ from stepaudio.text import TextTokenizer
 from stepaudio.tokenizer import StepAudioTokenizer
 from stepaudio.tts import TEXT_CHARACTERS_MAX, StepAudioTTS
 
+SAMPLING = Sampling()
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
@@ -41,7 +43,7 @@ class StepAudio:
         tokenizer: its text.
         encoder: makes tokens of sound.
         decoder: speaks the answers.
-        sampling: how an answer is drawn.
+        sampling: how an answer is drawn; None: SAMPLING.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class StepAudio:
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
-        self._sampling = sampling or Sampling()
+        self._sampling = sampling or SAMPLING
         self.encoder = encoder
         self.decoder = decoder
 

@@ -11,10 +11,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from errors import NotFound, Unprocessable
+from errors import BadRequest, Conflict, NotFound, Unprocessable
 from stepaudio.instructions import MUSIC
 
 INFO = "speakers_info.json"
+ADDED_MAX = 64
+NAME_CHARACTERS_MAX = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,7 +27,8 @@ class Speaker:
     """Empty for one that only this call knows."""
     text: str
     """What is said in it."""
-    recording: Path
+    recording: Path | bytes
+    """A file, or what is in one."""
 
 
 class Speakers:
@@ -37,6 +40,7 @@ class Speakers:
 
     def __init__(self, known: Mapping[str, Speaker]) -> None:
         self._known = dict(known)
+        self._added = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -61,6 +65,34 @@ class Speakers:
             )
             raise NotFound(f"{what}; there are: {names}", zh=f"没有音色 {name}{music}；现有：{names}")
         return dataclasses.replace(found, name=name)
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """With the ways in which they sing."""
+        return tuple(self._known)
+
+    def add(self, speaker: Speaker) -> None:
+        """Take in another one, for as long as this lives.
+
+        Raises:
+            BadRequest: the name is empty or too long.
+            Conflict: the name is taken, or there are ADDED_MAX of them already.
+        """
+        if not 0 < len(speaker.name) <= NAME_CHARACTERS_MAX:
+            raise BadRequest(
+                f"speaker_name must have 1 to {NAME_CHARACTERS_MAX} characters",
+                zh=f"音色名应为 1 至 {NAME_CHARACTERS_MAX} 个字符",
+            )
+        if speaker.name in self._known or self._added >= ADDED_MAX:
+            taken = speaker.name in self._known
+            what = (
+                f"the speaker {speaker.name!r} is there already"
+                if taken
+                else f"{ADDED_MAX} speakers were added already"
+            )
+            raise Conflict(what, zh="该音色名已存在" if taken else f"已添加 {ADDED_MAX} 个音色，达到上限")
+        self._known[speaker.name] = speaker
+        self._added += 1
 
     def _sings(self, name: str) -> bool:
         return any(name.endswith(music) and name.removesuffix(music) in self._known for music in MUSIC)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from errors import BadRequest, EngineError, NotFound
@@ -22,10 +24,13 @@ from stepaudio.text import BEGIN_ID, BOS_ID, END_ID, TextTokenizer
 from stepaudio.tokenizer import StepAudioTokenizer
 from stepaudio.vocoder import vocoder
 from stepaudio.vocoder.vocoder import Likeness, Vocoder
+from tts.wire.texts import parts
 
 SAMPLING = Sampling(max_new_tokens=CONTEXT_MAX, top_p=1.0)
 """As the publishers speak: sampled at 0.7, until the model ends."""
-TEXT_CHARACTERS_MAX = 1000
+TEXT_CHARACTERS_MAX = 5000
+PART_CHARACTERS = 300
+"""A longer text is spoken part by part: a minute of speech, of which the model attends to three."""
 PROMPT_S_MAX = 60.0
 LIKENESSES_MAX = 32
 """Recordings that are kept ready at a time."""
@@ -42,7 +47,7 @@ class StepAudioTTS:
         music: the one for singing.
         built_in: the voices there are.
         system_texts: how it is told to speak.
-        sampling: how tokens are drawn.
+        sampling: how tokens are drawn; None: SAMPLING.
     """
 
     def __init__(
@@ -54,14 +59,14 @@ class StepAudioTTS:
         music: Vocoder,
         built_in: Speakers,
         system_texts: SystemTexts = instructions.OWN,
-        sampling: Sampling = SAMPLING,
+        sampling: Sampling | None = None,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._encoder = encoder
         self._vocoders = {False: speech, True: music}
         self._system_texts = system_texts
-        self._sampling = sampling
+        self._sampling = sampling or SAMPLING
         self.speakers = built_in
         self._likenesses: OrderedDict[bytes, Likeness] = OrderedDict()
         self._lock = threading.Lock()
@@ -75,7 +80,7 @@ class StepAudioTTS:
         *,
         source: str | Path | None = None,
         devices: Sequence[str] = ("cpu",),
-        sampling: Sampling = SAMPLING,
+        sampling: Sampling | None = None,
     ) -> StepAudioTTS:
         """Of a published `Step-Audio-TTS-3B`.
 
@@ -84,7 +89,7 @@ class StepAudioTTS:
             encoder: of `Step-Audio-Tokenizer`.
             source: a copy of the publishers' repository, or any directory with `speakers/`; None: beside the model.
             devices: torch's names of where the model goes; the vocoders go to the first.
-            sampling: how tokens are drawn.
+            sampling: how tokens are drawn; None: SAMPLING.
 
         Raises:
             NotFound: a file is missing.
@@ -129,7 +134,7 @@ class StepAudioTTS:
         """The speech of a text, float32 [n], and its rate.
 
         Args:
-            text: may begin with tags: `(RAP)`, `(高兴1)(四川话)`.
+            text: may begin with tags: `(RAP)`, `(高兴1)(四川话)`, which hold for all of it.
             prompt_speaker: a built-in voice; not looked at where there is a `clone_dict`.
             clone_dict: `wav_path` of a recording, a path or an open file, and its `prompt_text`.
             speed_ratio: 0.5 to 2.
@@ -149,9 +154,12 @@ class StepAudioTTS:
         speaker, pcm, rate_hz = self._recording(instructed, prompt_speaker, clone_dict)
         music = bool(instructed.music)
         like = self._likeness(pcm, rate_hz, music)
-        tokens = self.tokens(instructed, speaker, like.tokens, seed)
-        spoken = self._vocoders[music].speak(tokens, like, seed)
-        paced = sound.with_speed(spoken, self.rate_hz, speed_ratio)
+        spoken: list[Pcm] = []
+        for part in parts(instructed.text, PART_CHARACTERS):
+            if any(map(str.isalnum, part)):
+                tokens = self.tokens(Instructed(instructed.tags, part), speaker, like.tokens, seed)
+                spoken.append(self._vocoders[music].speak(tokens, like, seed))
+        paced = sound.with_speed(np.concatenate(spoken), self.rate_hz, speed_ratio)
         return sound.with_volume(paced, volumn_ratio), self.rate_hz
 
     def tokens(
@@ -200,8 +208,16 @@ class StepAudioTTS:
             VisageError: see `__call__`.
         """
         for name in self.speakers.names:
-            pcm, rate_hz = sound.load_audio(self.speakers.find(name).recording)
-            self._likeness(pcm, rate_hz, music=False)
+            self._likeness(*_heard(self.speakers.find(name)), music=False)
+
+    def take_in(self, speaker: Speaker) -> None:
+        """Another voice, whose recording is heard at once.
+
+        Raises:
+            VisageError: the recording cannot be imitated, or the name is taken: see `__call__` and `Speakers.add`.
+        """
+        self._likeness(*_heard(speaker), music=False)
+        self.speakers.add(speaker)
 
     def _checked(self, given: str) -> Instructed:
         instructed = read_tags(given)
@@ -219,7 +235,7 @@ class StepAudioTTS:
         """Whose voice it is to be, their recording and its rate."""
         if clone is None:
             speaker = self.speakers.find(name, instructed.music)
-            return speaker, *sound.load_audio(speaker.recording)
+            return speaker, *_heard(speaker)
         source, said = clone.get("wav_path"), clone.get("prompt_text")
         if source is None or not isinstance(said, str) or not said.strip():
             raise BadRequest(
@@ -251,6 +267,11 @@ class StepAudioTTS:
             while len(self._likenesses) > LIKENESSES_MAX:
                 self._likenesses.popitem(last=False)
         return made
+
+
+def _heard(speaker: Speaker) -> tuple[Pcm, int]:
+    source = speaker.recording
+    return sound.load_audio(io.BytesIO(source) if isinstance(source, bytes) else source)
 
 
 def read_built_in(source: Path) -> Speakers:

@@ -322,7 +322,7 @@ def talking(root: Path, model: Step1, tokenizer: TextTokenizer) -> Iterator[Step
 
 def test_an_answer_is_written_and_spoken(talking: StepAudio, root: Path) -> None:
     recording = root / "Step-Audio" / "speakers" / "Tingting_prompt.wav"
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": {"type": "audio", "audio": str(recording)}},
     ]
@@ -339,12 +339,13 @@ def test_an_answer_is_written_and_spoken(talking: StepAudio, root: Path) -> None
 
 def test_what_cannot_be_answered_is_refused_before_any_work(talking: StepAudio) -> None:
     hello = [{"role": "user", "content": "你好"}]
-    for options, words in (
+    refused: tuple[tuple[Any, str], ...] = (
         (("Nobody",), "the speaker 'Nobody' is not known; there are: Tingting"), (("Tingting", 3.0), "speed 3.0"),
         (("Tingting", 1.0, 0.0), "volume 0.0"),
-    ):  # fmt: skip
+    )  # fmt: skip
+    for options, words in refused:
         with pytest.raises((BadRequest, NotFound), match=words):
-            talking(hello, *options)  # type: ignore[arg-type]
+            talking(hello, *options)
     with pytest.raises(NotFound, match="gone.wav"):
         talking([{"role": "user", "content": {"type": "audio", "audio": "gone.wav"}}], "Tingting")
     with pytest.raises(TooLarge):
@@ -358,12 +359,12 @@ def test_an_answer_without_a_word_is_an_error(talking: StepAudio, tokenizer: Tex
 
 
 def test_the_whole_is_loaded_from_the_published_directories(root: Path) -> None:
-    parts = [root / name for name in ("Step-Audio-Tokenizer", "Step-Audio-TTS-3B", "Step-Audio-Chat")]
-    loaded = StepAudio.load(*parts)
+    heard, speaking = root / "Step-Audio-Tokenizer", root / "Step-Audio-TTS-3B"
+    loaded = StepAudio.load(heard, speaking, root / "Step-Audio-Chat")
     try:
         assert loaded.decoder.speakers.names == ("Tingting",)
         assert "".join(itertools.islice(loaded.write([{"role": "user", "content": "hi"}], seed=1), 2))
     finally:
         loaded.close()
     with pytest.raises(NotFound, match=r"lacks config.json, tokenizer.model.*hf download stepfun-ai/Step-Audio-Chat"):
-        StepAudio.load(*parts[:2], root / "nowhere")
+        StepAudio.load(heard, speaking, root / "nowhere")

@@ -22,7 +22,7 @@ from errors import BadRequest, EngineError, NotFound, Unprocessable  # noqa: E40
 from stepaudio import instructions  # noqa: E402
 from stepaudio.codes import separate  # noqa: E402
 from stepaudio.generation import Sampling  # noqa: E402
-from stepaudio.instructions import OWN, read_system_texts, read_tags  # noqa: E402
+from stepaudio.instructions import OWN, Instructed, read_system_texts, read_tags  # noqa: E402
 from stepaudio.speakers import Speaker, read_speakers  # noqa: E402
 from stepaudio.tokenizer import StepAudioTokenizer  # noqa: E402
 from stepaudio.tts import StepAudioTTS, read_wording  # noqa: E402
@@ -121,7 +121,9 @@ def test_the_prompt_is_the_published_one(tts: StepAudioTTS) -> None:
 
 def test_speakers_are_read_and_refused_by_name(root: Path, tmp_path: Path) -> None:
     known = read_speakers(root / "Step-Audio" / "speakers")
-    assert known.names == ("Tingting",) and known.find("Tingting", "RAP").recording.name == "TingtingRAP_prompt.wav"
+    assert known.names == ("Tingting",) and str(known.find("Tingting", "RAP").recording).endswith(
+        "TingtingRAP_prompt.wav"
+    )
     assert known.find("Tingting", "RAP").name == "Tingting"
     with pytest.raises(NotFound, match="'Ann' is not known; there are: Tingting, TingtingRAP") as caught:
         known.find("Ann")
@@ -161,6 +163,22 @@ def test_it_speaks_sings_and_clones(tts: StepAudioTTS, root: Path) -> None:
     assert "me" not in tts.speakers.names
 
 
+def test_a_long_text_is_spoken_part_by_part_each_with_its_tags(
+    tts: StepAudioTTS, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    prompt = tts.prompt
+
+    def noted(instructed: Instructed, *more: Any) -> list[int]:
+        told.append(instructed.written())
+        return prompt(instructed, *more)
+
+    monkeypatch.setattr(tts, "prompt", noted)
+    spoken, rate_hz = tts("(高兴1)" + "今天天气怎么样，我们出去走走吧。" * 25, "Tingting", seed=2)
+    assert len(told) == 2 and all(text.startswith("(高兴1)") and len(text) <= 306 for text in told)
+    assert sum(len(text) - 5 for text in told) == 400 and abs(len(spoken) / rate_hz - 2 * 0.96) < 0.05
+
+
 def test_speed_and_volume_are_applied(tts: StepAudioTTS) -> None:
     plain, rate_hz = tts("你好，世界", "Tingting", seed=2)
     loud, _ = tts("你好，世界", "Tingting", seed=2, volumn_ratio=0.5)
@@ -172,7 +190,7 @@ def test_speed_and_volume_are_applied(tts: StepAudioTTS) -> None:
     ("text", "clone", "options", "words"),
     [
         ("", None, {}, "must have a letter"), ("(RAP)！？", None, {}, "must have a letter"),
-        ("好" * 1001, None, {}, "1001 characters"), ("好", None, {"speed_ratio": 9}, "speed 9"),
+        ("好" * 5001, None, {}, "5001 characters"), ("好", None, {"speed_ratio": 9}, "speed 9"),
         ("好", {"wav_path": "x.wav"}, {}, "prompt_text"), ("好", {"prompt_text": "x"}, {}, "wav_path"),
     ],
 )  # fmt: skip

@@ -41,6 +41,7 @@ _SERVERS = {
     "openai": "tts.openai:OpenAiVoice",
     "qwen": "tts.qwen:QwenVoice",
     "spark-tts": "tts.sparktts:SparkVoice",
+    "stepaudio": "tts.stepaudio:StepAudioVoice",
     "stepfun": "tts.stepfun:StepFunVoice",
     "stepfun-ws": "tts.stepfun:StepFunSocket",
     "tencent": "tts.tencent:TencentVoice",

@@ -13,6 +13,7 @@ SELF_HOSTED = (
     "omnitts",
     "openai",
     "spark-tts",
+    "stepaudio",
     "xtts",
 )
 """Speak through a server that one runs oneself, or rents: `--TTS_SERVER` is its address."""
@@ -24,6 +25,7 @@ PLUGIN = "livekit:"
 SYNONYMS = {
     "edgetts": "edge", "edge-tts": "edge", "espeak-ng": "espeak", "fishtts": "fish-speech", "fish": "fish-speech",
     "azuretts": "azure", "qwentts": "qwen", "gptsovits": "gpt-sovits", "sovits": "gpt-sovits", "sparktts": "spark-tts",
+    "step-audio": "stepaudio",
 }  # fmt: skip
 """LiveTalking's names, and what people write."""
 

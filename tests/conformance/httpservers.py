@@ -114,6 +114,21 @@ def cosyvoice(script: Script) -> list[web.RouteDef]:
     return [web.post("/inference_{mode}", inference)]
 
 
+def stepaudio(script: Script) -> list[web.RouteDef]:
+    """The publishers' `tts_api_server.py`."""
+
+    async def speech(request: web.Request) -> web.StreamResponse:
+        form = await request.post()
+        facts = {name: _content(value) for name, value in form.items()}
+        script.asked.append({**facts, "text": facts["tts_text"], "path": request.path})
+        return await speak(request, script, error={"detail": "it went wrong"}, head=wav_header(RATE_HZ))
+
+    async def voices(request: web.Request) -> web.StreamResponse:
+        return web.json_response(["Tingting", "TingtingRAP", "Tingting哼唱", "anna"])
+
+    return [web.post("/tts", speech), web.post("/clone", speech), web.get("/voices", voices)]
+
+
 def fishspeech(script: Script) -> list[web.RouteDef]:
     async def tts(request: web.Request) -> web.StreamResponse:
         script.asked.append({**await request.json(), "key": request.headers.get("Authorization")})

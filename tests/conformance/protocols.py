@@ -25,6 +25,7 @@ from tts.livekit import LiveKitEngine
 from tts.openai import OmniVoice, OpenAiVoice
 from tts.qwen import QwenVoice
 from tts.sparktts import SparkVoice
+from tts.stepaudio import StepAudioVoice
 from tts.stepfun import StepFunSocket, StepFunVoice
 from tts.tencent import TencentVoice
 from tts.wire.options import Common, checked
@@ -90,6 +91,8 @@ PROTOCOLS: Sequence[Protocol] = (
     http("omnitts", httpservers.openai, OmniVoice),
     http("gpt-sovits", httpservers.gptsovits, SovitsVoice, ref_file="anna.wav", ref_text=SAID),
     http("cosyvoice", httpservers.cosyvoice, CosyVoice, **REFERENCE),
+    http("stepaudio", httpservers.stepaudio, StepAudioVoice, rate=RATE_HZ),
+    http("stepaudio-clone", httpservers.stepaudio, StepAudioVoice, rate=RATE_HZ, **REFERENCE),
     http("fish-speech", httpservers.fishspeech, FishVoice, ref_file="anna", rate=RATE_HZ),
     http("xtts", httpservers.xtts, XttsVoice, **REFERENCE),
     http("indextts2", httpservers.indextts2, IndexVoice, **REFERENCE),

@@ -29,6 +29,7 @@ from tts.openai import OmniVoice, OpenAiVoice
 from tts.qwen import QwenVoice
 from tts.remote import RemoteEngine, SpeechProcess
 from tts.sparktts import SparkVoice
+from tts.stepaudio import StepAudioVoice
 from tts.stepfun import StepFunSocket, StepFunVoice
 from tts.tencent import TencentVoice, signature
 from tts.wire.options import Common, checked
@@ -507,3 +508,19 @@ async def test_voices_are_listed_once_the_server_is_there() -> None:
         await say(made)
         await made._listing
         assert "openai:zf_xiaobei" in [voice.id for voice in made.voices()]
+
+
+async def test_step_audio_speaks_as_a_speaker_of_its_server_or_as_a_recording() -> None:
+    async with over(httpservers.stepaudio, StepAudioVoice, tags="(高兴1)(四川话)", rate=RATE_HZ) as (made, script):
+        await say(made)
+        await made.warm_up()
+        await say(made, voice="stepaudio:anna")
+        assert [voice.id for voice in made.voices()] == ["stepaudio:Tingting", "stepaudio:anna"]
+    first, second = script.asked
+    assert (first["path"], first["speaker"], first["tts_text"]) == ("/tts", "Tingting", f"(高兴1)(四川话){HELLO}")
+    assert second["speaker"] == "anna"
+    async with over(httpservers.stepaudio, StepAudioVoice, rate=RATE_HZ, **REFERENCE) as (made, script):
+        await say(made)
+        assert [voice.id for voice in made.voices()] == ["stepaudio:recording"]
+    (asked,) = script.asked
+    assert (asked["path"], asked["prompt_text"], asked["prompt_wav"]) == ("/clone", SAID, RECORDING.read_bytes())
