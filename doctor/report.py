@@ -13,6 +13,7 @@ from config import Settings
 from doctor import checks, voices
 from doctor.findings import Finding, State
 from doctor.speech import speech
+from doctor.stepaudio import stepaudio
 
 MARKS: dict[State, str] = {"ok": "✓", "note": "·", "missing": "✗"}
 
@@ -67,6 +68,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from checks.weights()
     yield from speech(settings)
     yield from voices.library(settings)
+    yield stepaudio()
     yield checks.chat(settings)
     yield checks.port(settings)
     yield checks.udp()

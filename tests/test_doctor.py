@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from config import Settings
-from doctor import checks, musetalk, report, voices
+from doctor import checks, musetalk, report, stepaudio, voices
 from doctor.findings import Finding, State
 from doctor.musetalk import Card
 from doctor.speech import speech
+from stepaudio import layout
 from tests.fakes.library import migrated
 from weights.manifest import Manifest, Weight, read_manifest
 
@@ -272,3 +273,24 @@ class TestVoiceLibrary:
 
     def test_one_that_is_off(self) -> None:
         assert [found.state for found in voices.library(Settings(library="off"))] == ["note"]
+
+
+def test_step_audio_says_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stepaudio, "PACKAGES", ("json",))
+    assert stepaudio.stepaudio(tmp_path).en.endswith("none")
+    for part, files in layout.FILES.items():
+        for file in files:
+            path = tmp_path / part / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as made:
+                made.truncate(round(file.mb * 1e6) or 10)  # sparse
+    assert stepaudio.stepaudio(tmp_path).state == "ok" and not stepaudio.stepaudio(tmp_path).fix
+    (tmp_path / layout.SOURCE / "tts.py").unlink()
+    found = stepaudio.stepaudio(tmp_path)
+    assert found.state == "ok" and "no built-in voices" in found.en and "git clone" in found.fix
+    with (tmp_path / layout.TTS / "model-00001.safetensors").open("wb") as cut:
+        cut.truncate(1000)
+    found = stepaudio.stepaudio(tmp_path)
+    assert found.state == "note" and "model-00001.safetensors" in found.zh
+    monkeypatch.setattr(stepaudio, "PACKAGES", ("no_such_package",))
+    assert stepaudio.stepaudio(tmp_path).fix == "make stepaudio"

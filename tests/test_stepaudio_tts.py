@@ -27,7 +27,7 @@ from stepaudio.speakers import Speaker, read_speakers  # noqa: E402
 from stepaudio.tokenizer import StepAudioTokenizer  # noqa: E402
 from stepaudio.tts import StepAudioTTS, read_wording  # noqa: E402
 from stepaudio.vocoder import vocoder  # noqa: E402
-from stepaudio.vocoder.config import FlowSize, HiftSize, read_config  # noqa: E402
+from stepaudio.vocoder.config import EncoderSize, EstimatorSize, FlowSize, HiftSize, read_config  # noqa: E402
 from stepaudio.vocoder.conformer import distances  # noqa: E402
 from stepaudio.vocoder.flow import Flow  # noqa: E402
 from stepaudio.vocoder.hift import Hift  # noqa: E402
@@ -311,3 +311,44 @@ def test_distances_run_from_the_far_left_to_the_far_right() -> None:
     table = distances(3, 4)
     assert table[2].tolist() == [0, 1, 0, 1] and torch.allclose(table[0, ::2], -table[4, ::2])
     assert table[:, 0].tolist() == pytest.approx([np.sin(2), np.sin(1), 0, -np.sin(1), -np.sin(2)])
+
+
+def fill(network: Any, scale: float) -> Any:
+    """Weights that are a formula of their name's place; Snake's own stay 1."""
+    with torch.no_grad():
+        for place, (name, tensor) in enumerate(sorted(network.state_dict().items())):
+            wave = torch.sin(torch.arange(tensor.numel()) * 0.7 + place).reshape(tensor.shape)
+            tensor.copy_(wave * scale if not name.endswith("alpha") else torch.ones_like(wave))
+    return network.eval()
+
+
+def test_the_flow_is_cosyvoices_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its `MaskedDiffWithXvec` gives for the same weights, tokens, recording and noise."""
+    encoder = EncoderSize(16, 16, 2, 24, 2)
+    estimator = EstimatorSize(channels=(16, 16), attention_head_dim=4, n_blocks=1, num_mid_blocks=1, num_heads=2)
+    flow = fill(Flow(FlowSize(vocab_size=40, spk_embed_dim=12, encoder=encoder, estimator=estimator)), 0.2)
+    noise = torch.sin(torch.arange(80 * 50) * 1.3).reshape(1, 80, 50)
+    monkeypatch.setattr(torch, "randn", lambda *_, **__: noise.clone())
+    prompt = torch.cos(torch.arange(20 * 80.0)).reshape(1, 20, 80)
+    speaker = torch.cos(torch.arange(12.0))[None]
+    mel = flow(torch.arange(15) * 7 % 40, torch.arange(10) * 3 % 40, prompt, speaker, 30)
+    assert mel.shape == (1, 80, 30) and mel[0, ::20, ::6].flatten().tolist() == pytest.approx([
+        0.79091, 0.71556, -0.65993, -0.73294, 0.6347, 0.40754, 1.14374, 0.02304, -0.83383, 0.19452, -0.50761, 0.76571,
+        0.31626, -1.00615, -0.69946, -1.09609, 0.24263, 0.63151, -0.6651, -1.19369,
+    ], abs=1e-3)  # fmt: skip
+
+
+def test_the_filter_of_the_source_is_cosyvoices_own() -> None:
+    """What its `HiFTGenerator` gives for the same weights, spectrum and source."""
+    hift = fill(Hift(HiftSize(in_channels=6, base_channels=16, cond_channels=8, nb_harmonics=2)), 0.15)
+    mel = torch.sin(torch.arange(6 * 8.0)).reshape(1, 6, 8)
+    source = torch.cos(torch.arange(8 * 256.0) * 0.3).reshape(1, 1, -1) * 0.1
+    with torch.no_grad():
+        found = hift.sound(mel, source)[::190].tolist()
+        pitch = hift.f0_predictor(mel).flatten().tolist()
+    assert found == pytest.approx([
+        0.00957, 0.15267, -0.25469, -0.04165, -0.02292, 0.00832, 0.00815, -0.01747, -0.02204, -0.00723, -0.0023,
+    ], abs=1e-3)  # fmt: skip
+    assert pitch == pytest.approx(
+        [0.16158, 0.15456, 0.20827, 0.26814, 0.26796, 0.21154, 0.13783, 0.12646], abs=1e-4
+    )  # fmt: skip

@@ -139,7 +139,11 @@ class Hift(nn.Module):
             generator: of the noise and the phases.
         """
         pitch_hz = self.f0_predictor(mel).repeat_interleave(self.size.hop, -1)
-        x = self._filtered(mel, self._transformed(self.m_source(pitch_hz, generator)))
+        return self.sound(mel, self.m_source(pitch_hz, generator))
+
+    def sound(self, mel: Tensor, source: Tensor) -> Tensor:
+        """[1, bands, T] and a source, [1, 1, T * hop], give [T * hop]."""
+        x = self._filtered(mel, self._transformed(source))
         half = self.size.n_fft // 2 + 1
         magnitude = torch.exp(x[:, :half]).clamp(max=MAGNITUDE_MAX)
         phase = torch.sin(x[:, half:])
