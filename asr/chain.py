@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import dataclasses
 import logging
 import time
@@ -49,6 +50,8 @@ class RecogniserChain:
         self.engines = tuple(engines)
         self._now = now
         self._health = {engine.name: _Health() for engine in engines}
+        self._answers: collections.Counter[str] = collections.Counter()
+        self._failures: collections.Counter[str] = collections.Counter()
 
     @property
     def takes_partials(self) -> bool:
@@ -80,6 +83,14 @@ class RecogniserChain:
             }
             for engine in self.engines
         ]
+
+    def figures(self) -> dict[str, float]:
+        """For `/metrics`, by engine."""
+        told = {}
+        for engine in self.engines:
+            told[f'recognition_answers_total{{engine="{engine.name}"}}'] = float(self._answers[engine.name])
+            told[f'recognition_failures_total{{engine="{engine.name}"}}'] = float(self._failures[engine.name])
+        return told
 
     async def warm_up(self) -> None:
         """Load the engines that can be used; a failure is logged and remembered, never raised."""
@@ -124,6 +135,7 @@ class RecogniserChain:
                 problems.append(str(error))
             else:
                 self._health[engine.name] = _Health(answered=True)
+                self._answers[engine.name] += 1
                 return transcript
         kind = "transcribes" if final else "makes captions"
         raise EngineError(self.name, "; ".join(problems) or self.why_not() or f"no engine of the chain {kind} now")
@@ -145,6 +157,7 @@ class RecogniserChain:
 
     def _failed(self, engine: RecognitionEngine, error: EngineError) -> None:
         """Ask it again later: a refusal (a wrong key) heals by no waiting, so at once for the longest time."""
+        self._failures[engine.name] += 1
         health = self._health[engine.name]
         health.failures += 1
         health.reason = str(error)

@@ -147,6 +147,7 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
             },
             figures=lambda: {
                 **house.figures(),
+                **listening.recognisers.figures(),
                 **(library.figures() if library is not None else {}),
                 "event_loop_lag_seconds": upkeep.lag_s(),
                 "event_loop_held_seconds": upkeep.held_s(),

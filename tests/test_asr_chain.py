@@ -99,6 +99,12 @@ async def test_the_next_engine_transcribes_what_the_first_could_not() -> None:
     clock.now += 5.1
     assert (await chain.transcribe(SOUND)).text == "a"
     assert chain.describe()[0]["failures"] == 0
+    assert chain.figures() == {
+        'recognition_answers_total{engine="a"}': 1,
+        'recognition_failures_total{engine="a"}': 2,
+        'recognition_answers_total{engine="b"}': 4,
+        'recognition_failures_total{engine="b"}': 0,
+    }
 
 
 async def test_a_refusal_that_waiting_does_not_heal_still_lets_the_next_engine_try() -> None:
