@@ -49,9 +49,8 @@ def load_step1(
     check_tensors(found, expected, shards[0] if len(shards) == 1 else directory, command)
     places = _places(model, devices, dtype)
     for path in shards:
-        with _opened(path, command) as file:
+        with _opened(path, command) as file, out_of_memory_told(str(directory)):
             tensors = {name: file.get_tensor(name).to(places[name], dtype) for name in file.keys()}  # noqa: SIM118
-        with out_of_memory_told(str(directory)):
             model.load_state_dict(tensors, strict=False, assign=True)
     return model.eval().requires_grad_(False)
 

@@ -7,8 +7,8 @@
     python app.py stepaudio tokens FILE                           a recording as <audio_N>...
 
 A job of `batch` is one JSON object a line: `{"text": ...}` or `{"messages": [...]}`, and as one likes `name`,
-`speaker`, `clone` (`{"wav_path", "prompt_text"}`), `speed_ratio`, `volumn_ratio`, `seed`. One that fails is told of and
-does not stop the others; `results.jsonl` has a line for each.
+`speaker`, `tags`, `clone` (`{"wav_path", "prompt_text"}`), `speed_ratio`, `volumn_ratio`, `seed`. One that fails is
+told of and does not stop the others; `results.jsonl` has a line for each.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from stepaudio.tts import StepAudioTTS
 
 JOB_BYTES_MAX = 1 << 20
-_JOB = {"text", "messages", "name", "speaker", "clone", "speed_ratio", "volumn_ratio", "seed"}
+_JOB = {"text", "messages", "name", "speaker", "clone", "speed_ratio", "volumn_ratio", "seed", "tags"}
 _NAME = re.compile(r"[\w\-. ]{1,100}")
 INSTALL = "make stepaudio"
 
@@ -205,9 +205,9 @@ def _done(job: Mapping[str, Any], out: Path, tts: StepAudioTTS, talking: StepAud
     speaker, clone = str(job.get("speaker", "Tingting")), job.get("clone")
     result: dict[str, Any] = {}
     if "messages" in job and talking is not None:
-        result["text"], audio, rate_hz = talking(job["messages"], speaker, **options)
+        result["text"], audio, rate_hz = talking(job["messages"], speaker, tags=str(job.get("tags", "")), **options)
     else:
-        audio, rate_hz = tts(str(job["text"]), speaker, clone, **options)
+        audio, rate_hz = tts(str(job.get("tags", "")) + str(job["text"]), speaker, clone, **options)
     try:
         soundfile.write(out, audio, rate_hz, subtype="PCM_16")
     except (OSError, RuntimeError) as error:

@@ -15,6 +15,7 @@ from stepaudio import chat, checkpoints, layout, sound, text
 from stepaudio.chat import Message
 from stepaudio.codes import without_tokens
 from stepaudio.generation import Model, Sampling, generate
+from stepaudio.instructions import read_tags
 from stepaudio.text import TextTokenizer
 from stepaudio.tokenizer import StepAudioTokenizer
 from stepaudio.tts import TEXT_CHARACTERS_MAX, StepAudioTTS
@@ -95,6 +96,7 @@ class StepAudio:
         speed_ratio: float = 1.0,
         volumn_ratio: float = 1.0,
         *,
+        tags: str = "",
         seed: int | None = None,
     ) -> Answer:
         """The answer to a conversation, written and spoken.
@@ -104,6 +106,7 @@ class StepAudio:
             speaker_id: a built-in voice.
             speed_ratio: 0.5 to 2.
             volumn_ratio: 0.1 to 10.
+            tags: how an answer is spoken that has none of its own, as `(高兴1)(慢速1)`.
             seed: of all that is drawn; None: another one each time.
 
         Raises:
@@ -117,9 +120,9 @@ class StepAudio:
         sound.check_ratios(speed_ratio, volumn_ratio)
         self.decoder.speakers.find(speaker_id)
         written = "".join(self.write(messages, seed=seed))
-        audio, rate_hz = self.decoder(
-            written[:TEXT_CHARACTERS_MAX], speaker_id, speed_ratio=speed_ratio, volumn_ratio=volumn_ratio, seed=seed
-        )
+        said = written[: TEXT_CHARACTERS_MAX - len(tags)]
+        spoken = said if read_tags(said).tags else tags + said
+        audio, rate_hz = self.decoder(spoken, speaker_id, speed_ratio=speed_ratio, volumn_ratio=volumn_ratio, seed=seed)
         return Answer(written, audio, rate_hz)
 
     def write(self, messages: Sequence[Message], *, seed: int | None = None) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -124,24 +125,23 @@ class SemanticStream:
         return self._tokenizer.heard(np.concatenate(held)) if held else []
 
 
-def load(directory: Path, providers: Sequence[str] = ("CPUExecutionProvider",)) -> SemanticTokenizer:
+def load(directory: Path, device: str = "cpu") -> SemanticTokenizer:
     """The tokenizer of a published `Step-Audio-Tokenizer`.
 
     Args:
         directory: of the part.
-        providers: of ONNX Runtime, best first; those that are not there are left out.
+        device: torch's name of where it works; where this build of ONNX Runtime knows no GPU, on the CPU.
 
     Raises:
         NotFound: the graph is missing.
         Unprocessable: it is damaged, or another graph.
     """
     path, get = directory / "speech_tokenizer_v1.onnx", command(TOKENIZER)
-    there = [name for name in providers if name in onnxruntime.get_available_providers()]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(str(path), options, there or ["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(str(path), options, providers(device))
     except NoSuchFile as error:
         raise NotFound(f"{path} is not there; to get it: {get}") from error
     except _BROKEN as error:
@@ -150,3 +150,15 @@ def load(directory: Path, providers: Sequence[str] = ("CPUExecutionProvider",)) 
         found = ", ".join(given.name for given in session.get_inputs())
         raise Unprocessable(f"{path} takes {found}, but must take features and their length; to get it again: {get}")
     return SemanticTokenizer(session)
+
+
+def providers(device: str, there: Sequence[str] | None = None) -> list[Any]:
+    """ONNX Runtime's names of where to work, best first.
+
+    Args:
+        device: torch's name.
+        there: those that this build knows; None: ask it.
+    """
+    where, known = torch.device(device), onnxruntime.get_available_providers() if there is None else there
+    gpu = ("CUDAExecutionProvider", {"device_id": str(where.index or 0)})
+    return [*([gpu] if where.type == "cuda" and gpu[0] in known else []), "CPUExecutionProvider"]

@@ -19,6 +19,7 @@ import base64
 import binascii
 import io
 import json
+import threading
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -81,14 +82,14 @@ class Service:
         form = await _form(request)
         text, options = _text(form, "tts_text"), _options(form)
         speaker = _text(form, "speaker", "Tingting")
-        return _wav(*await self._worker.run(lambda: self._tts(text, speaker, **options)))
+        return _wav(*await self._made(lambda stopped: self._tts(text, speaker, stopped=stopped, **options)))
 
     async def clone(self, request: web.Request) -> web.StreamResponse:
         """A text in the voice of a recording that is forgotten after it."""
         form = await _form(request)
         text, options = _text(form, "tts_text"), _options(form)
         like = {"wav_path": io.BytesIO(_file(form)), "prompt_text": _text(form, "prompt_text")}
-        return _wav(*await self._worker.run(lambda: self._tts(text, "", like, **options)))
+        return _wav(*await self._made(lambda stopped: self._tts(text, "", like, stopped=stopped, **options)))
 
     async def register(self, request: web.Request) -> web.StreamResponse:
         """A voice for the time until the service ends."""
@@ -131,6 +132,14 @@ class Service:
             await pieces.aclose()
         await response.write(b"data: [DONE]\n\n")
         return response
+
+    async def _made(self, job: Callable[[Callable[[], bool]], tuple[Pcm, int]]) -> tuple[Pcm, int]:
+        """What a job makes in the thread of the models; a client that hangs up stops it at its next token."""
+        gone = threading.Event()
+        try:
+            return await self._worker.run(lambda: job(gone.is_set))
+        finally:
+            gone.set()
 
     async def _written(self, texts: Iterator[str]) -> AsyncGenerator[str, None]:
         """What a generator yields in the thread of the models, one step at a time, so that others are not kept long."""

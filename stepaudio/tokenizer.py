@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from media import SAMPLE_RATE_HZ, Pcm
 from stepaudio import layout, linguistic, semantic, sound
@@ -100,9 +99,7 @@ class StepAudioTokenizer:
         """
         directory = Path(encoder_path)
         layout.check(layout.TOKENIZER, directory)
-        gpu = ["CUDAExecutionProvider"] if torch.device(device).type == "cuda" else []
-        providers = (*gpu, "CPUExecutionProvider")
-        return cls(linguistic.load(directory, device), semantic.load(directory, providers))
+        return cls(linguistic.load(directory, device), semantic.load(directory, device))
 
     def __call__(self, audio: Pcm, sr: int) -> str:
         """A recording as text, `<audio_12><audio_1034>...`, not trimmed.

@@ -6,7 +6,7 @@ import hashlib
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,10 @@ PART_CHARACTERS = 300
 PROMPT_S_MAX = 60.0
 LIKENESSES_MAX = 32
 """Recordings that are kept ready at a time."""
+
+
+def _never() -> bool:
+    return False
 
 
 class StepAudioTTS:
@@ -130,6 +134,7 @@ class StepAudioTTS:
         speed_ratio: float = 1.0,
         volumn_ratio: float = 1.0,
         seed: int | None = None,
+        stopped: Callable[[], bool] = _never,
     ) -> tuple[Pcm, int]:
         """The speech of a text, float32 [n], and its rate.
 
@@ -140,13 +145,14 @@ class StepAudioTTS:
             speed_ratio: 0.5 to 2.
             volumn_ratio: 0.1 to 10.
             seed: of all that is drawn; None: another one each time.
+            stopped: asked again and again; True ends the work.
 
         Raises:
             BadRequest: the text is empty or too long, a ratio out of bounds, the dictionary incomplete.
             NotFound: there is no such voice, or recording.
             Unprocessable: the recording is no sound.
             TooLarge: text and recording together are longer than the model attends to.
-            EngineError: the model wrote no sound.
+            EngineError: the model wrote no sound, or was stopped.
             Unavailable: the GPU's memory ran out.
         """
         instructed = self._checked(text)
@@ -157,13 +163,18 @@ class StepAudioTTS:
         spoken: list[Pcm] = []
         for part in parts(instructed.text, PART_CHARACTERS):
             if any(map(str.isalnum, part)):
-                tokens = self.tokens(Instructed(instructed.tags, part), speaker, like.tokens, seed)
+                tokens = self.tokens(Instructed(instructed.tags, part), speaker, like.tokens, seed, stopped)
                 spoken.append(self._vocoders[music].speak(tokens, like, seed))
         paced = sound.with_speed(np.concatenate(spoken), self.rate_hz, speed_ratio)
         return sound.with_volume(paced, volumn_ratio), self.rate_hz
 
     def tokens(
-        self, instructed: Instructed, speaker: Speaker, like: Sequence[int], seed: int | None = None
+        self,
+        instructed: Instructed,
+        speaker: Speaker,
+        like: Sequence[int],
+        seed: int | None = None,
+        stopped: Callable[[], bool] = _never,
     ) -> list[int]:
         """The tokens of sound, 0..5119, that the model writes for a text.
 
@@ -172,16 +183,21 @@ class StepAudioTTS:
             speaker: whose voice.
             like: the tokens of their recording.
             seed: of the draws.
+            stopped: see `__call__`.
 
         Raises:
             TooLarge, Unavailable, EngineError: see `__call__`.
         """
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         prompt = self.prompt(instructed, speaker, like)
+        ids: list[int] = []
         with self._speaking:
-            ids = list(
-                generate(self._model, prompt, self._sampling, processes=(forbid_repetition,), generator=generator)
-            )
+            for number in generate(
+                self._model, prompt, self._sampling, processes=(forbid_repetition,), generator=generator
+            ):
+                if stopped():
+                    raise EngineError("stepaudio", "nobody waits for this text any more", retryable=False)
+                ids.append(number)
         found = from_ids(ids)
         if not found:
             raise EngineError("stepaudio", "the model wrote no token of sound")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import io
 import json
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -167,6 +170,27 @@ async def test_visages_own_voice_and_language_model_use_it(talking: StepAudio) -
         await model.aclose()
 
 
+async def test_a_client_that_hangs_up_stops_the_work(talking: StepAudio, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(text: str, speaker: str, *, stopped: Any) -> Any:
+        begun.set()
+        while not stopped():
+            time.sleep(0.005)
+        ended.set()
+        raise EngineError("stepaudio", "stopped")
+
+    service = Service(talking.decoder)
+    monkeypatch.setattr(service, "_tts", endless)
+    asking = asyncio.create_task(service._made(lambda stopped: endless("", "", stopped=stopped)))
+    assert await asyncio.to_thread(begun.wait, 10)
+    asking.cancel()
+    assert await asyncio.to_thread(ended.wait, 10)
+    await service._close(service.app())
+    with pytest.raises(EngineError, match="nobody waits"):
+        talking.decoder("你好", "Tingting", stopped=lambda: True)
+
+
 # ---- commands
 
 
@@ -202,7 +226,7 @@ def test_a_batch_goes_on_after_a_failure(root: Path, tmp_path: Path, short: None
     lines = [
         {"text": "你好", "name": "hello", "seed": 1}, {"text": "好", "speaker": "Nobody"},
         {"text": "再见", "clone": clone, "speed_ratio": 2},
-        {"messages": [{"role": "user", "content": "hi"}], "name": "talk"},
+        {"messages": [{"role": "user", "content": "hi"}], "name": "talk", "tags": "(高兴1)"},
     ]  # fmt: skip
     jobs.write_text("\n".join(json.dumps(line) for line in lines) + "\n\n")
     assert app.main(["stepaudio", "batch", str(jobs), "--out", str(tmp_path / "out"), "--models", str(root)]) == 1

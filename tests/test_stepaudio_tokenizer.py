@@ -349,3 +349,9 @@ def test_volume_is_a_factor_within_full_scale() -> None:
             sound.with_volume(np.zeros(3, np.float32), bad)
         with pytest.raises(BadRequest, match="speed"):
             sound.with_speed(np.zeros(3, np.float32), RATE_HZ, bad)
+
+
+def test_a_gpu_is_used_by_its_number_where_there_is_one() -> None:
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert semantic.providers("cuda:2", both) == [("CUDAExecutionProvider", {"device_id": "2"}), both[1]]
+    assert semantic.providers("cuda:2", both[1:]) == semantic.providers("cpu", both) == both[1:]
