@@ -48,12 +48,14 @@ class RealRecogniser:
     """
 
     def __init__(self) -> None:
+        import configload
         from asr.build import build_recognisers
-        from config import Settings
+        from house.listening import Recognition, listening_settings
 
+        settings = configload.load([])
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self._chain = self._wait(self._made(build_recognisers, Settings()))
+        self._chain = self._wait(self._made(build_recognisers, Recognition.of(settings, listening_settings(settings))))
         self._wait(self._chain.warm_up())
 
     async def _made(self, build: Callable[[Any], Any], settings: Any) -> Any:
