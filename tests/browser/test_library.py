@@ -292,6 +292,14 @@ async def test_sound_that_may_not_be_read_is_played_all_the_same(shelf: Any, ope
     player = page.get_by_test_id("waveform").first
     await player.get_by_role("button").click()
     await expect(player).to_have_attribute("data-playing", "true")
+    await page.unroute("**/sample?*")
+    await page.route("**/sample?*", lambda route: route.abort())  # as an address that is too old
+    await page.reload()
+    await expect(player).to_contain_text("could not be loaded")
+    await page.unroute("**/sample?*")
+    await player.get_by_role("button", name="Try again").click()
+    await player.get_by_role("button").click()
+    await expect(player).to_have_attribute("data-playing", "true")
 
 
 async def test_speech_is_generated_kept_and_deleted(shelf: Any, open_page: OpenPage) -> None:
@@ -314,6 +322,11 @@ async def test_speech_is_generated_kept_and_deleted(shelf: Any, open_page: OpenP
     await expect(row).to_contain_text("Theo · 0:02 · WAV")
     [said] = (await here.data("/api/tts/history"))["requests"]
     assert said["model"] == "hum-2" and said["format"] == "wav"
+    await page.goto(f"{here.base}/voices/generate")
+    await expect(page.get_by_test_id("picker")).to_contain_text("Theo")  # the one chosen last
+    await row.get_by_role("button", name="Use this text").click()
+    await page.get_by_label("Format").select_option("wav")
+    await page.get_by_label("Model").select_option("hum-2")
     await page.get_by_role("button", name="Generate").click()
     await expect(result).to_contain_text("Said before")
     await page.get_by_label("Search what was said").fill("evening")

@@ -1,6 +1,6 @@
 /** What this browser remembers. Storage may be forbidden (private windows): then nothing is remembered and all else works. */
 
-export type Preference = "language" | "theme" | "avatar" | "poster" | "voice" | "mode" | "volume" | "captions" | "key" | "builds" | "talk";
+export type Preference = "language" | "theme" | "avatar" | "poster" | "voice" | "mode" | "volume" | "captions" | "key" | "builds" | "talk" | "speaker";
 
 export function recall(name: Preference): string | undefined {
   try {

@@ -2,9 +2,8 @@
 
 import { useLibrary } from "../context";
 import { DESCRIPTION_CHARACTERS_MAX, type Draft, makerKey, NAME_CHARACTERS_MAX, SPEAKER_CHARACTERS_MAX } from "../draft";
-import { languageName } from "../format";
-import type { Gender, MakerOption, Relation, VoiceOptions } from "../shapes";
-import { CheckField, SelectField, TextField } from "./Fields";
+import type { MakerOption, Relation, VoiceOptions } from "../shapes";
+import { CheckField, GenderField, LanguageOptions, SelectField, TextField } from "./Fields";
 
 interface Props {
   draft: Draft;
@@ -12,13 +11,10 @@ interface Props {
   onDraft(change: Partial<Draft>): void;
 }
 
-const GENDERS: Gender[] = ["", "female", "male", "neutral"];
-const LANGUAGES = ["zh", "en", "ja", "ko", "fr", "de", "es", "pt", "it", "ru", "hi"];
 const RELATIONS: Relation[] = ["self", "permitted"];
 
 export function Details({ draft, options, onDraft }: Props) {
-  const { words, language } = useLibrary();
-  const { create } = words;
+  const { create } = useLibrary().words;
   return (
     <div className="form-grid">
       <TextField label={create.name} hint={create.nameHint} max={NAME_CHARACTERS_MAX} value={draft.name} onChange={(name) => onDraft({ name })} />
@@ -27,19 +23,9 @@ export function Details({ draft, options, onDraft }: Props) {
       <TextField label={create.sample} hint={create.sampleHint(options.sample_characters_max)} max={options.sample_characters_max} soft rows={2} value={draft.sample} onChange={(sample) => onDraft({ sample })} />
       <SelectField label={create.language} value={draft.language} onChange={(tag) => onDraft({ language: tag })}>
         <option value="">{create.languageByText}</option>
-        {LANGUAGES.map((tag) => (
-          <option key={tag} value={tag}>
-            {languageName(tag, language)}
-          </option>
-        ))}
+        <LanguageOptions />
       </SelectField>
-      <SelectField label={create.gender} value={draft.gender} onChange={(gender) => onDraft({ gender: gender as Gender })}>
-        {GENDERS.map((gender) => (
-          <option key={gender} value={gender}>
-            {words.gender[gender]}
-          </option>
-        ))}
-      </SelectField>
+      <GenderField value={draft.gender} onChange={(gender) => onDraft({ gender })} />
       <TextField label={create.description} hint={create.descriptionHint} max={DESCRIPTION_CHARACTERS_MAX} rows={2} value={draft.description} onChange={(description) => onDraft({ description })} />
       <TextField label={create.tags} hint={create.tagsHint} value={draft.tags} onChange={(tags) => onDraft({ tags })} />
       <CheckField label={create.public} hint={create.publicHint} checked={draft.public} onChange={(shared) => onDraft({ public: shared })} />

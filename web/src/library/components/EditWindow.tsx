@@ -5,11 +5,9 @@ import { type SubmitEvent, useState } from "react";
 import { sentence, useLibrary } from "../context";
 import { DESCRIPTION_CHARACTERS_MAX, NAME_CHARACTERS_MAX, tagsOf } from "../draft";
 import { useChange } from "../queries";
-import type { Gender, VoiceCard } from "../shapes";
-import { CheckField, SelectField, TextField } from "./Fields";
+import type { VoiceCard } from "../shapes";
+import { CheckField, GenderField, TextField } from "./Fields";
 import { Modal } from "./Modal";
-
-const GENDERS: Gender[] = ["", "female", "male", "neutral"];
 
 export function EditWindow({ voice, onClose }: { voice: VoiceCard; onClose(): void }) {
   const { words, tell } = useLibrary();
@@ -36,13 +34,7 @@ export function EditWindow({ voice, onClose }: { voice: VoiceCard; onClose(): vo
         <TextField label={create.name} max={NAME_CHARACTERS_MAX} value={name} onChange={setName} />
         <TextField label={create.description} max={DESCRIPTION_CHARACTERS_MAX} rows={3} value={description} onChange={setDescription} />
         <TextField label={create.tags} hint={create.tagsHint} value={tags} onChange={setTags} />
-        <SelectField label={create.gender} value={gender} onChange={(value) => setGender(value as Gender)}>
-          {GENDERS.map((value) => (
-            <option key={value} value={value}>
-              {words.gender[value]}
-            </option>
-          ))}
-        </SelectField>
+        <GenderField value={gender} onChange={setGender} />
         <CheckField label={create.public} hint={create.publicHint} checked={shared} onChange={setShared} />
         {change.error && (
           <p className="form-fault" role="alert">

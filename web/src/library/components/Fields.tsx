@@ -3,7 +3,11 @@
 import { type ReactNode, useId } from "react";
 
 import { Icon } from "../../components/Icon";
+import { GENDERS, LANGUAGES } from "../choices";
+import { useLibrary } from "../context";
 import { characters } from "../draft";
+import { languageName } from "../format";
+import type { Gender } from "../shapes";
 
 interface TextProps {
   label: string;
@@ -76,6 +80,30 @@ export function SelectField({ label, value, onChange, hint, quiet = false, child
       </span>
       {hint !== undefined && <p className="form-hint">{hint}</p>}
     </div>
+  );
+}
+
+/** The languages of which one is chosen. */
+export function LanguageOptions() {
+  const { language } = useLibrary();
+  return LANGUAGES.map((tag) => (
+    <option key={tag} value={tag}>
+      {languageName(tag, language)}
+    </option>
+  ));
+}
+
+/** How a voice sounds. */
+export function GenderField({ value, onChange }: { value: Gender; onChange(value: Gender): void }) {
+  const { words } = useLibrary();
+  return (
+    <SelectField label={words.create.gender} value={value} onChange={(chosen) => onChange(chosen as Gender)}>
+      {(["", ...GENDERS] as const).map((gender) => (
+        <option key={gender} value={gender}>
+          {words.gender[gender]}
+        </option>
+      ))}
+    </SelectField>
   );
 }
 

@@ -11,7 +11,7 @@ import type { Generated } from "../shapes";
 import { trackOfSpeech } from "../tracks";
 import { useSettled } from "../use-settled";
 import { PlayButton } from "./PlayButton";
-import { Failure, Skeletons } from "./States";
+import { Failure, More, Skeletons } from "./States";
 
 const SHORT = 40;
 
@@ -19,7 +19,8 @@ export function History({ onAgain }: { onAgain(speech: Generated): void }) {
   const { words } = useLibrary();
   const [typed, setTyped] = useState("");
   const q = useSettled(typed);
-  const { data, error, isPending, refetch, hasNextPage, fetchNextPage, isFetchingNextPage } = useHistory(q);
+  const query = useHistory(q);
+  const { data, error, isPending, refetch } = query;
   const rows = data?.pages.flatMap((page) => page.requests) ?? [];
   return (
     <section aria-labelledby="history">
@@ -44,13 +45,7 @@ export function History({ onAgain }: { onAgain(speech: Generated): void }) {
           ))}
         </ul>
       )}
-      {hasNextPage && (
-        <div className="more">
-          <button type="button" className="small-button" disabled={isFetchingNextPage} onClick={() => void fetchNextPage()}>
-            {isFetchingNextPage ? words.loading : words.more}
-          </button>
-        </div>
-      )}
+      <More query={query} shown={rows.length} total={data?.pages[0]?.total ?? 0} />
     </section>
   );
 }

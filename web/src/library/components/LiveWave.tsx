@@ -4,7 +4,7 @@ import { useEffect, useRef } from "react";
 import WaveSurfer from "wavesurfer.js";
 import RecordPlugin from "wavesurfer.js/plugins/record";
 
-import { colours, LOOK } from "./Waveform";
+import { colours, LOOK } from "../wave-look";
 
 export function LiveWave({ stream, secondsMax }: { stream: MediaStream; secondsMax: number }) {
   const box = useRef<HTMLDivElement>(null);

@@ -8,7 +8,7 @@ import { Icon } from "../../components/Icon";
 import { useLibrary } from "../context";
 import { clock } from "../format";
 import { type Lengths, type Part, within } from "../recording";
-import { colours, LOOK } from "./Waveform";
+import { colours, LOOK } from "../wave-look";
 
 interface Props {
   file: File;

@@ -55,3 +55,23 @@ export function Skeletons({ number, className }: { number: number; className: st
     </>
   );
 }
+
+interface MoreProps {
+  query: { hasNextPage: boolean; isFetchingNextPage: boolean; fetchNextPage(): Promise<unknown> };
+  shown: number;
+  total: number;
+}
+
+/** Asks for the next page, where there is one. */
+export function More({ query, shown, total }: MoreProps) {
+  const { words } = useLibrary();
+  if (!query.hasNextPage) return null;
+  return (
+    <div className="more">
+      <button type="button" className="small-button" disabled={query.isFetchingNextPage} onClick={() => void query.fetchNextPage()}>
+        {query.isFetchingNextPage ? words.loading : words.more}
+      </button>
+      <span className="faint">{words.shown(shown, total)}</span>
+    </div>
+  );
+}

@@ -5,20 +5,17 @@ import { Link, useSearchParams } from "wouter";
 
 import { Icon } from "../../components/Icon";
 import { IconButton } from "../../components/IconButton";
-import { SelectField } from "../components/Fields";
-import { Blank, Failure, Skeletons } from "../components/States";
+import { GENDERS, LANGUAGES } from "../choices";
+import { LanguageOptions, SelectField } from "../components/Fields";
+import { Blank, Failure, More, Skeletons } from "../components/States";
 import { VoiceTile } from "../components/VoiceTile";
 import { useLibrary } from "../context";
-import { languageName } from "../format";
 import { usePopular, useVoices } from "../queries";
 import type { Gender, VoiceQuery } from "../shapes";
 import { useTitle } from "../use-title";
 
 const SCOPES = ["all", "public", "mine", "builtin"] as const;
 const SORTS = ["newest", "popular", "name"] as const;
-const GENDERS = ["female", "male", "neutral"] as const;
-/** Languages that voices are looked for by. */
-export const LANGUAGES = ["zh", "en", "ja", "ko", "fr", "de", "es", "pt", "it", "ru", "hi"] as const;
 const POPULAR = 4;
 /** So many are seen at a glance: popular ones among them need no row of their own. */
 const FEW = 8;
@@ -66,7 +63,7 @@ interface AskProps {
 }
 
 function Filters({ query, onAsk }: AskProps) {
-  const { words, language } = useLibrary();
+  const { words } = useLibrary();
   const { discover } = words;
   return (
     <search className="filters">
@@ -82,11 +79,7 @@ function Filters({ query, onAsk }: AskProps) {
       <div className="filter-selects">
         <SelectField label={discover.language} quiet value={query.language} onChange={(tag) => onAsk({ language: tag })}>
           <option value="">{discover.anyLanguage}</option>
-          {LANGUAGES.map((tag) => (
-            <option key={tag} value={tag}>
-              {languageName(tag, language)}
-            </option>
-          ))}
+          <LanguageOptions />
         </SelectField>
         <SelectField label={discover.gender} quiet value={query.gender} onChange={(gender) => onAsk({ gender: gender as Gender })}>
           <option value="">{discover.anyGender}</option>
@@ -168,7 +161,7 @@ function Popular() {
 
 function Found({ found, query, plain, onAsk }: AskProps & { found: ReturnType<typeof useVoices>; plain: boolean }) {
   const { words } = useLibrary();
-  const { data, error, isPending, isPlaceholderData, refetch, hasNextPage, fetchNextPage, isFetchingNextPage } = found;
+  const { data, error, isPending, isPlaceholderData, refetch } = found;
   if (error && !data) return <Failure error={error} onRetry={() => void refetch()} />;
   const voices = data?.pages.flatMap((page) => page.voices) ?? [];
   const total = data?.pages[0]?.total ?? 0;
@@ -192,14 +185,7 @@ function Found({ found, query, plain, onAsk }: AskProps & { found: ReturnType<ty
           ))}
         </ul>
       )}
-      {hasNextPage && (
-        <div className="more">
-          <button type="button" className="small-button" disabled={isFetchingNextPage} onClick={() => void fetchNextPage()}>
-            {isFetchingNextPage ? words.loading : words.more}
-          </button>
-          <span className="faint">{words.shown(voices.length, total)}</span>
-        </div>
-      )}
+      <More query={found} shown={voices.length} total={total} />
     </section>
   );
 }

@@ -3,13 +3,14 @@
 import { type KeyboardEvent, type SubmitEvent, useId, useState } from "react";
 import { useSearchParams } from "wouter";
 
-import { characters } from "../draft";
+import { recall, remember } from "../../preferences";
 import { SelectField } from "../components/Fields";
 import { History } from "../components/History";
 import { Failure, Skeletons } from "../components/States";
 import { VoicePicker } from "../components/VoicePicker";
 import { Waveform } from "../components/Waveform";
 import { sentence, useLibrary } from "../context";
+import { characters } from "../draft";
 import { fine, moment } from "../format";
 import { useGenerate, useNamedVoice, useOptions } from "../queries";
 import type { Generated, VoiceCard, VoiceOptions } from "../shapes";
@@ -34,17 +35,21 @@ export function Generate() {
   );
 }
 
-/** The voice's id stands in the address, so that other pages can name it. */
+/** The voice's id stands in the address, so that other pages can name it; else the one chosen last is at hand. */
 function Desk({ options }: { options: VoiceOptions }) {
   const [parameters, setParameters] = useSearchParams();
-  const named = useNamedVoice(parameters.get("voice") ?? "");
+  const asked = parameters.get("voice");
+  const named = useNamedVoice(asked ?? recall("speaker") ?? "");
   const [text, setText] = useState("");
   const [speed, setSpeed] = useState(1);
   const [format, setFormat] = useState(options.formats_out[0] ?? "mp3");
   const [wanted, setModel] = useState("");
   const model = modelsOf(named.voice, options).includes(wanted) ? wanted : "";
   const generate = useGenerate();
-  const choose = (id: string) => setParameters({ voice: id }, { replace: true });
+  const choose = (id: string) => {
+    remember("speaker", id);
+    setParameters({ voice: id }, { replace: true });
+  };
   const submit = () => {
     if (named.voice) generate.mutate({ voiceId: named.voice.voiceId, input: text.trim(), model, format, speed });
   };
@@ -58,7 +63,7 @@ function Desk({ options }: { options: VoiceOptions }) {
       <Order
         options={options}
         voice={named.voice}
-        problem={generate.error ?? named.error}
+        problem={generate.error ?? (asked === null ? null : named.error)}
         busy={generate.isPending}
         {...{ text, setText, model, setModel, speed, setSpeed, format, setFormat, submit }}
         onChoose={(voice) => choose(voice.voiceId)}

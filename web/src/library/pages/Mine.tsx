@@ -9,7 +9,7 @@ import { EditWindow } from "../components/EditWindow";
 import { Orb } from "../components/Orb";
 import { PlayButton } from "../components/PlayButton";
 import { RemoveWindow } from "../components/RemoveWindow";
-import { Blank, Failure, Skeletons } from "../components/States";
+import { Blank, Failure, More, Skeletons } from "../components/States";
 import { UsageChart } from "../components/UsageChart";
 import { useLibrary } from "../context";
 import { briefMoment, bytes, count, percent, seconds } from "../format";
@@ -114,7 +114,8 @@ function Jobs() {
 
 function List() {
   const { words } = useLibrary();
-  const { data, error, isPending, refetch, hasNextPage, fetchNextPage, isFetchingNextPage } = useVoices(MINE);
+  const query = useVoices(MINE);
+  const { data, error, isPending, refetch } = query;
   const [open, setOpen] = useState<{ what: "edit" | "remove"; voice: VoiceCard }>();
   if (error && !data) return <Failure error={error} onRetry={() => void refetch()} />;
   if (isPending) return <Skeletons number={3} className="row" />;
@@ -138,13 +139,7 @@ function List() {
           <Row key={voice.voiceId} voice={voice} onOpen={(what) => setOpen({ what, voice })} />
         ))}
       </ul>
-      {hasNextPage && (
-        <div className="more">
-          <button type="button" className="small-button" disabled={isFetchingNextPage} onClick={() => void fetchNextPage()}>
-            {isFetchingNextPage ? words.loading : words.more}
-          </button>
-        </div>
-      )}
+      <More query={query} shown={voices.length} total={data.pages[0]?.total ?? 0} />
       {open?.what === "edit" && <EditWindow voice={open.voice} onClose={close} />}
       {open?.what === "remove" && <RemoveWindow voice={open.voice} onClose={close} onRemoved={close} />}
     </section>
