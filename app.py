@@ -67,8 +67,9 @@ def _run(command: str, argv: list[str]) -> int:
         return _openapi(argv)
     if command == "config":
         return _config(argv)
-    from house.upkeep import limit_arenas
+    from house.upkeep import limit_arenas, limit_blas
 
+    limit_blas()
     settings = configload.load(argv)
     _set_up_log(settings)
     if settings.sentry_dsn:

@@ -30,6 +30,8 @@ from voices.migrate import migrate
 POSTGRES = os.environ.get("VISAGE_TEST_POSTGRES", "postgresql://postgres@127.0.0.1:5432")
 VOICES = 10_000
 LIST_BAR_MS, CREATE_BAR_S, HELD_BAR_MS = 50.0, 1.5, 20.0
+SPEAKERS = tuple(f"en-us+{one}" for one in ("m1", "m2", "m3", "f1", "f2", "f3", "f4"))
+"""Of espeak-ng; each says all three sentences."""
 UPLOADS, UPLOADS_S = 100, 100.0
 SPEAK_BEFORE_S = 6.0
 LISTS: dict[str, dict[str, str]] = {
@@ -155,7 +157,8 @@ async def _created(server: Server, repeats: int, whole: Figure, uploads: Figure)
         await _upload(http, server.url, clip(0) + bytes(1))
         for number in range(repeats):
             began = time.monotonic()
-            status, body = await _upload(http, server.url, clip(number % 3) + bytes(2 + number))
+            recording = clip(number % 3, SPEAKERS[number // 3])  # each its own: what was heard before is remembered
+            status, body = await _upload(http, server.url, recording)
             if status != 201:
                 whole.failed.append(f"upload: HTTP {status}: {body['message']}")
                 continue

@@ -7,6 +7,7 @@ import collections
 import contextlib
 import ctypes
 import gc
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,15 @@ def limit_arenas() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, MALLOC_ARENAS_MAX)
+
+
+def limit_blas() -> None:
+    """Have numpy multiply in the thread that asks; call before numpy is imported.
+
+    OpenBLAS shares a product out over threads that spin while they wait for each other: where other work has the
+    cores, 50 ms of products take more than a second. What `OPENBLAS_NUM_THREADS` says already stays.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def settle_heap() -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import subprocess
+import sys
 import time
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +83,23 @@ async def test_what_an_ended_session_leaves_is_freed() -> None:
     finally:
         gc.enable()
         await upkeep.aclose()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux lists a process's threads")
+def test_numpy_multiplies_in_the_thread_that_asks() -> None:
+    script = (
+        "import os, sys, app, house.upkeep\n"
+        "assert 'numpy' not in sys.modules, 'it would have its threads by now'\n"
+        "house.upkeep.limit_blas()\n"
+        "import numpy\n"
+        "numpy.ones((512, 512)) @ numpy.ones((512, 512))\n"
+        "print(len(os.listdir('/proc/self/task')), os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+
+    def threads(**environment: str) -> str:
+        command = [sys.executable, "-c", script]
+        clean = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+        return subprocess.run(command, env=clean | environment, capture_output=True, text=True, check=True).stdout
+
+    assert threads().split() == ["1", "1"]
+    assert threads(OPENBLAS_NUM_THREADS="2").split()[1] == "2", "what somebody wants stays"
