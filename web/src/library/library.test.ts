@@ -1,13 +1,16 @@
 import { describe, expect, it, vi } from "vitest";
 
 import { takeVoiceOf } from "../arrival";
+import { ApiError } from "../wire";
 import { LibraryApi, parameters } from "./api";
 import { byDay } from "./components/UsageChart";
 import { Deck } from "./deck";
 import { EMPTY, makerKey, missing, tagsOf, wishOf } from "./draft";
 import { clock, hueOf, languageName } from "./format";
 import { queryOf } from "./pages/Discover";
+import { nextAskMs } from "./queries";
 import { cutOut, fileFault, lengthFault, within } from "./recording";
+import type { Creation } from "./shapes";
 import { WORDS } from "./words";
 
 const LIMITS = { seconds_min: 5, seconds_max: 10 };
@@ -91,6 +94,18 @@ describe("addresses", () => {
     expect(replace).toHaveBeenCalledExactlyOnceWith("/?mode=a");
     takeVoiceOf({ pathname: "/", search: "?mode=a", hash: "" }, replace);
     expect(replace).toHaveBeenCalledTimes(1);
+  });
+});
+
+describe("a creation", () => {
+  const job = { status: "running" } as Creation;
+
+  it("is asked about until it has ended or is not there, also of a server that is away for a while", () => {
+    expect(nextAskMs(undefined, null)).toBeGreaterThan(0);
+    expect(nextAskMs(job, new ApiError("away", 0))).toBeGreaterThan(0);
+    expect(nextAskMs(job, new ApiError("busy", 429))).toBeGreaterThan(0);
+    expect(nextAskMs({ ...job, status: "failed" }, null)).toBe(false);
+    expect(nextAskMs(undefined, new ApiError("no such job", 404))).toBe(false);
   });
 });
 

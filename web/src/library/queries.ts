@@ -97,6 +97,12 @@ export function hasEnded(job: Creation): boolean {
   return job.status === "completed" || job.status === "failed";
 }
 
+/** When a creation is asked about again: not once it has ended, nor where the server says that there is none. */
+export function nextAskMs(job: Creation | undefined, error: Error | null): number | false {
+  const refused = error instanceof ApiError && error.status >= 400 && error.status < 429;
+  return refused || (job !== undefined && hasEnded(job)) ? false : JOB_POLL_MS;
+}
+
 /** A creation, asked about until it has ended; an empty id asks for nothing. */
 export function useJob(id: string) {
   const { api } = useLibrary();
@@ -105,7 +111,7 @@ export function useJob(id: string) {
     queryFn: ({ signal }) => api.job(id, signal),
     enabled: id !== "",
     staleTime: 0,
-    refetchInterval: ({ state }) => (state.data !== undefined && hasEnded(state.data) ? false : JOB_POLL_MS),
+    refetchInterval: ({ state }) => nextAskMs(state.data, state.error),
   });
 }
 
