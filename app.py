@@ -13,8 +13,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-import configload
-from config import ConfigError, Settings
+from config import ConfigError, Settings, sources
 from errors import VisageError
 from logs import JSON, form_of_children, log_to_stderr
 from priority import serve_first
@@ -42,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, argv: list[str]) -> int:
-    configload.export_keys()
+    sources.export_keys()
     if command == "doctor":
         from doctor import report
 
@@ -70,7 +69,7 @@ def _run(command: str, argv: list[str]) -> int:
     from house.upkeep import limit_arenas, limit_blas
 
     limit_blas()
-    settings = configload.load(argv)
+    settings = sources.load(argv)
     _set_up_log(settings)
     if settings.sentry_dsn:
         from reporting import report_errors
@@ -156,11 +155,11 @@ def _config(argv: list[str]) -> int:
     options.add_argument("--markdown", action="store_true", help="print docs/settings.md")
     given, rest = options.parse_known_args(argv)
     if given.example:
-        print(configload.example(), end="")
+        print(sources.example(), end="")
     elif given.markdown:
-        print(configload.markdown(), end="")
+        print(sources.markdown(), end="")
     else:
-        print(json.dumps(configload.load(rest).public(), ensure_ascii=False, indent=2))
+        print(json.dumps(sources.load(rest).public(), ensure_ascii=False, indent=2))
     return 0
 
 

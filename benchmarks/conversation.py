@@ -160,11 +160,11 @@ def transcripts(conversation: Talk) -> list[tuple[str, str]]:
 
 async def recognition(language: Language, recognised: list[tuple[str, str]], voices: Sequence[Pcm]) -> Figure:
     """Errors through the whole path beyond those of the same recogniser given the sentences themselves."""
-    import configload
     from asr.build import build_recognisers
+    from config import sources
     from house.listening import Recognition, listening_settings
 
-    settings = configload.load([])
+    settings = sources.load([])
     chain = build_recognisers(Recognition.of(settings, listening_settings(settings)))
     pad = np.zeros(round(RECOGNITION_PAD_S * RATE_HZ), np.float32)
     try:

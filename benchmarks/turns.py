@@ -48,11 +48,11 @@ class RealRecogniser:
     """
 
     def __init__(self) -> None:
-        import configload
         from asr.build import build_recognisers
+        from config import sources
         from house.listening import Recognition, listening_settings
 
-        settings = configload.load([])
+        settings = sources.load([])
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._chain = self._wait(self._made(build_recognisers, Recognition.of(settings, listening_settings(settings))))

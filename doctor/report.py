@@ -8,8 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 
-import configload
-from config import Settings
+from config import Settings, sources
 from doctor import checks, voices
 from doctor.findings import Finding, State
 from doctor.speech import speech
@@ -24,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument("--json", action="store_true", help="as JSON")
     options.add_argument("--lang", choices=("en", "zh"), default=locale_language(), help="language of the report")
     given, flags = options.parse_known_args(list(argv))
-    findings = list(examine(configload.load(flags)))
+    findings = list(examine(sources.load(flags)))
     fit = all(finding.state != "missing" for finding in findings)
     if given.json:
         print(

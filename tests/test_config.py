@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import configload
-from config import SECRETS, ConfigError, Settings
-from configload import example, load, parser
+from config import SECRETS, ConfigError, Settings, sources
+from config.sources import example, load, parser
 
 
 @pytest.fixture(autouse=True)
@@ -184,7 +183,7 @@ def test_vendors_keys_of_dotenv_reach_the_environment(tmp_path: Path, monkeypatc
     monkeypatch.delenv("DASHSCOPE_API_KEY", raising=False)
     text = "DASHSCOPE_API_KEY=sk-1\nDOUBAO_TOKEN=from file\nVISAGE_LISTENPORT=1\nEMPTY=\n"
     (tmp_path / ".env").write_text(text)
-    configload.export_keys(tmp_path)
+    sources.export_keys(tmp_path)
     try:
         assert os.environ["DASHSCOPE_API_KEY"] == "sk-1" and os.environ["DOUBAO_TOKEN"] == "from outside"
         assert "VISAGE_LISTENPORT" not in os.environ and "EMPTY" not in os.environ

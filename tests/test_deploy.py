@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml  # type: ignore[import-untyped]
 
-import configload
-from config import Settings
+from config import Settings, sources
 from house import wiring
 from server.admin import ice_servers
 from server.application import ENDPOINTS
@@ -51,7 +50,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """What the server of compose.yaml is configured with."""
     for name, value in SERVICES["app"]["environment"].items():
         monkeypatch.setenv(name, filled(value))
-    return configload.load([], directory=tmp_path)
+    return sources.load([], directory=tmp_path)
 
 
 def test_every_variable_is_told_and_used() -> None:
@@ -60,7 +59,7 @@ def test_every_variable_is_told_and_used() -> None:
     example = (ROOT / ".env.example").read_text("utf-8")
     told = set(re.findall(r"^#?([A-Z0-9_]+)=", example, re.MULTILINE))
     assert used <= told
-    assert all(configload._known({name: ""}, ".env", "VISAGE_") for name in told - used)
+    assert all(sources._known({name: ""}, ".env", "VISAGE_") for name in told - used)
     required = {found[1] for found in REFERENCE.finditer(text) if found[2] == "?"}
     assert required == set(GIVEN) == set(re.findall(r"^([A-Z0-9_]+)=$", example, re.MULTILINE))
 

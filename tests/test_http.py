@@ -14,9 +14,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-import configload
 import server.events
-from config import Settings
+from config import Settings, sources
 from server import pages
 from server.admin import ice_servers
 from server.application import ENDPOINTS
@@ -443,8 +442,8 @@ async def test_documentation_works_offline() -> None:
 
 def test_generated_files_are_the_codes_own() -> None:
     assert (ROOT / "docs" / "api.md").read_text("utf-8") == markdown(ENDPOINTS) + "\n"
-    assert (ROOT / "config.example.yaml").read_text("utf-8") == configload.example()
-    assert (ROOT / "docs" / "settings.md").read_text("utf-8") == configload.markdown()
+    assert (ROOT / "config.example.yaml").read_text("utf-8") == sources.example()
+    assert (ROOT / "docs" / "settings.md").read_text("utf-8") == sources.markdown()
 
 
 def test_every_route_is_described_in_both_languages() -> None:

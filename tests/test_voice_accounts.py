@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from configload import load
+from config.sources import load
 from errors import BadRequest, Conflict, NotFound
 from tests.fakes.app import OFFER
 from tests.fakes.library import CONSENT, Client, clip, made, migrated, shelves, upload

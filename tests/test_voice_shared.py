@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from config import ConfigError, Settings
-from configload import load
+from config.sources import load
 from tests.fakes.library import CONSENT, clip, made, shelves, upload
 from tests.test_voice_library import data
 from voices import library

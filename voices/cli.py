@@ -8,8 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-import configload
-from config import Settings
+from config import Settings, sources
 from errors import Conflict, NotFound
 from tts.library import LibraryEngine
 from voices.library import Sources, check
@@ -33,7 +32,7 @@ def users(argv: Sequence[str], root: Path = ROOT) -> int:
     remove.add_argument("name")
     remove.add_argument("--yes", action="store_true", help="also where they have voices / 即使其拥有音色")
     given, flags = parser.parse_known_args(list(argv))
-    return asyncio.run(_users(given, configload.load(flags), root))
+    return asyncio.run(_users(given, sources.load(flags), root))
 
 
 async def _users(given: argparse.Namespace, settings: Settings, root: Path) -> int:
@@ -71,7 +70,7 @@ def voices(argv: Sequence[str], root: Path = ROOT) -> int:
     actions.add_parser("migrate", help="bring its database up to date; serving does so too / 升级数据库")
     actions.add_parser("tidy", help="delete what has grown old and what is left to be deleted / 清理过期与待删除文件")
     given, flags = parser.parse_known_args(list(argv))
-    return asyncio.run(_voices(given, configload.load(flags), root))
+    return asyncio.run(_voices(given, sources.load(flags), root))
 
 
 async def _voices(given: argparse.Namespace, settings: Settings, root: Path) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from configlibrary import LibrarySettings
+from config.library import LibrarySettings
 from voices.storage.base import Storage
 from voices.storage.local import LocalStorage
 

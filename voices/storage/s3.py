@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from config import ConfigError
-from configlibrary import LibrarySettings
+from config.library import LibrarySettings
 from voices.storage.base import BLOCK_BYTES, Missing, StorageUnavailable
 
 CONNECT_TIMEOUT = "5s"

@@ -1,4 +1,4 @@
-"""`LibrarySettings`: what can be configured of the voice library. `config.Settings` takes them in.
+"""`LibrarySettings`: what can be configured of the voice library.
 
 The founding document names some of them in the environment without our prefix; those names are taken too.
 """
@@ -6,32 +6,15 @@ The founding document names some of them in the environment without our prefix; 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import field_validator
 from pydantic_settings import BaseSettings
+
+from config.fields import Words, setting
 
 STORAGE_SYNONYMS = {"minio": "s3", "oss": "s3"}
 """Any server that speaks S3 is one to us."""
-
-
-def split(value: object) -> object:
-    """`"a, b"` -> `("a", "b")`; lists pass through."""
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    return value
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(split)]
-
-
-def setting(default: Any, en: str, zh: str, *flags: str, env: str = "", **limits: Any) -> Any:
-    """A field with its description in both languages and, where they differ from its name, its flags.
-
-    Args:
-        env: a name in the environment that is taken besides the one with our prefix.
-    """
-    return Field(default, description=en, json_schema_extra={"zh": zh, "flags": list(flags), "env": env}, **limits)
 
 
 class LibrarySettings(BaseSettings):
@@ -117,17 +100,6 @@ class LibrarySettings(BaseSettings):
         "Generated speech is deleted after so many days; 0: never",
         "生成的语音在此天数后删除；0 为不删除",
         ge=0,
-    )
-    sentry_dsn: str = setting(
-        "",
-        "Where errors of the server are told, https://KEY@HOST/PROJECT of Sentry or what speaks its protocol: their "
-        "place in the code, nothing that visitors said; empty: nowhere",
-        "错误上报地址：Sentry 或兼容服务的 https://KEY@HOST/PROJECT；只上报代码位置，不含访客内容；留空则不上报",
-        env="SENTRY_DSN",
-        pattern=r"^(https?://[^\s@/]+@[^\s@/]+/\S+)?$",
-    )
-    log_format: Literal["text", "json"] = setting(
-        "text", "Lines of the log: text, or json for machines", "日志格式：text，或供程序读取的 json"
     )
 
     @field_validator("storage_type", mode="before")

@@ -18,7 +18,7 @@ from dotenv import dotenv_values
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from config import HIDDEN, ConfigError, Settings
+from config.settings import HIDDEN, ConfigError, Settings
 
 ENV_PREFIX = "VISAGE_"
 
