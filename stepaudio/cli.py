@@ -4,6 +4,7 @@
     python app.py stepaudio serve [--port 8000] [--chat]          for --tts stepaudio and --llm stepaudio
     python app.py stepaudio speak TEXT --out FILE.wav [--speaker Tingting | --clone FILE --clone_text TEXT]
     python app.py stepaudio batch JOBS.jsonl --out DIRECTORY      many texts and conversations, each with its result
+                             [--served URL --voice FILE]          answered by a served Step-Audio 2, like a recording
     python app.py stepaudio tokens FILE                           a recording as <audio_N>...
 
 A job of `batch` is one JSON object a line: `{"text": ...}` or `{"messages": [...]}`, and as one likes `name`,
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from errors import BadRequest, NotFound, Unavailable, VisageError
+from media import Pcm
 from stepaudio import layout
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 JOB_BYTES_MAX = 1 << 20
 _JOB = {"text", "messages", "name", "speaker", "clone", "speed_ratio", "volumn_ratio", "seed", "tags"}
+Done = Callable[[Mapping[str, Any], Path], dict[str, Any]]
+"""Does a job, writes its sound to the path, and says what `results.jsonl` is to hold."""
 _NAME = re.compile(r"[\w\-. ]{1,100}")
 INSTALL = "make stepaudio"
 
@@ -79,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
     batch = add("batch", "many texts and conversations / 批量合成与对话")
     batch.add_argument("jobs", type=Path)
     batch.add_argument("--out", type=Path, required=True)
+    batch.add_argument("--served", default="", help="a Step-Audio 2 under vLLM / vLLM 上的 Step-Audio 2，http://…/v1")
+    batch.add_argument("--voice", type=Path, help="whose voice it answers in / 回答所用音色的录音")
     add("tokens", "a recording as tokens / 录音转 token").add_argument("recording", type=Path)
     return parser
 
@@ -87,7 +93,7 @@ def _check(given: argparse.Namespace) -> int:
     whole = True
     for part in layout.FILES:
         state = layout.state_of(part, given.models / part)
-        needed = part not in (layout.CHAT, layout.SOURCE)
+        needed = part not in (layout.CHAT, layout.SECOND, layout.SOURCE)
         whole = whole and (state.is_whole or not needed)
         wrong = ", ".join(
             [*(f"{name} ✗" for name in state.missing), *(f"{name} (size / 大小不符)" for name in state.wrong)]
@@ -129,15 +135,33 @@ def _speak(given: argparse.Namespace) -> int:
 def _batch(given: argparse.Namespace) -> int:
     jobs = list(read_jobs(given.jobs))
     given.out.mkdir(parents=True, exist_ok=True)
+    if not given.served:
+        with _opened(given, chat=any("messages" in job for job in jobs)) as (tts, talking):
+            return _work(jobs, given.out, lambda job, out: _done(job, out, tts, talking))
+    from stepaudio import sound, spoken
+
+    if given.voice is None or any("text" in job for job in jobs):
+        raise BadRequest(
+            "--served answers messages, in the voice of --voice", zh="--served 只处理 messages，并需要 --voice"
+        )
+    second = spoken.load(given.models / layout.SECOND, _devices(given)[0])
+    replies = spoken.SpokenReplies(given.served, second, second.likeness(*sound.load_audio(given.voice)))
+
+    def answered(job: Mapping[str, Any], out: Path) -> dict[str, Any]:
+        text, audio, rate_hz = asyncio.run(replies.answer(job["messages"], **_options(job)))
+        return {"text": text, **_written(out, audio, rate_hz)}
+
+    return _work(jobs, given.out, answered)
+
+
+def _work(jobs: Sequence[Mapping[str, Any]], out: Path, done: Done) -> int:
+    """Do the jobs one after the other; 1 where one failed."""
     failed = 0
-    with (
-        _opened(given, chat=any("messages" in job for job in jobs)) as (tts, talking),
-        (given.out / "results.jsonl").open("w", encoding="utf-8") as results,
-    ):
+    with (out / "results.jsonl").open("w", encoding="utf-8") as results:
         for number, job in enumerate(jobs, 1):
             name = str(job.get("name", f"{number:04d}"))
             try:
-                result = _done(job, given.out / f"{name}.wav", tts, talking)
+                result = done(job, out / f"{name}.wav")
             except VisageError as error:
                 failed += 1
                 result = {"error": str(error), "error_zh": error.chinese(), "status": error.status}
@@ -194,25 +218,30 @@ def _job(line: str, where: str, zh: str) -> dict[str, Any]:
 
 
 def _done(job: Mapping[str, Any], out: Path, tts: StepAudioTTS, talking: StepAudio | None) -> dict[str, Any]:
-    """Do a job and write its sound; what `results.jsonl` says of it.
+    """Do a job with the models here; what `results.jsonl` says of it.
 
     Raises:
         VisageError: it cannot be done.
     """
+    speaker, tags = str(job.get("speaker", "Tingting")), str(job.get("tags", ""))
+    if "messages" in job and talking is not None:
+        text, audio, rate_hz = talking(job["messages"], speaker, tags=tags, **_options(job))
+        return {"text": text, **_written(out, audio, rate_hz)}
+    return _written(out, *tts(tags + str(job["text"]), speaker, job.get("clone"), **_options(job)))
+
+
+def _options(job: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: job[name] for name in ("speed_ratio", "volumn_ratio", "seed") if name in job}
+
+
+def _written(out: Path, audio: Pcm, rate_hz: int) -> dict[str, Any]:
     import soundfile
 
-    options = {name: job[name] for name in ("speed_ratio", "volumn_ratio", "seed") if name in job}
-    speaker, clone = str(job.get("speaker", "Tingting")), job.get("clone")
-    result: dict[str, Any] = {}
-    if "messages" in job and talking is not None:
-        result["text"], audio, rate_hz = talking(job["messages"], speaker, tags=str(job.get("tags", "")), **options)
-    else:
-        audio, rate_hz = tts(str(job.get("tags", "")) + str(job["text"]), speaker, clone, **options)
     try:
         soundfile.write(out, audio, rate_hz, subtype="PCM_16")
     except (OSError, RuntimeError) as error:
         raise BadRequest(f"{out} cannot be written: {error}", zh=f"无法写入 {out}") from error
-    return {**result, "file": out.name, "seconds": round(len(audio) / rate_hz, 3)}
+    return {"file": out.name, "seconds": round(len(audio) / rate_hz, 3)}
 
 
 def _tokens(given: argparse.Namespace) -> int:

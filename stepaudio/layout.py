@@ -4,6 +4,7 @@
         Step-Audio-Tokenizer/   both codebooks
         Step-Audio-TTS-3B/      the speaking model, and a vocoder for speech and one for music
         Step-Audio-Chat/        the talking model, 130 billion parameters
+        Step-Audio-2-mini/      only `token2wav/`, the vocoder of Step-Audio 2's spoken replies
         Step-Audio/             the publishers' code, whose `speakers/` hold the built-in voices and whose `tts.py` the
                                 wording of the instructions; neither is among the weights, and none of it is run
 
@@ -20,6 +21,7 @@ from errors import NotFound
 from weights.manifest import MODELS
 
 ROOT = MODELS / "stepaudio"
+SECOND = "Step-Audio-2-mini"
 TOKENIZER, TTS, CHAT, SOURCE = "Step-Audio-Tokenizer", "Step-Audio-TTS-3B", "Step-Audio-Chat", "Step-Audio"
 PARAFORMER = "dengcunqin/speech_paraformer-large_asr_nat-zh-cantonese-en-16k-vocab8501-online"
 SPEECH_VOCODER, MUSIC_VOCODER = "CosyVoice-300M-25Hz", "CosyVoice-300M-25Hz-Music"
@@ -33,7 +35,8 @@ def command(part: str) -> str:
     """What brings a part of the layout to where it belongs."""
     if part == SOURCE:
         return f"git clone https://github.com/stepfun-ai/Step-Audio {ROOT / SOURCE}"
-    return f"pip install -U huggingface_hub && hf download stepfun-ai/{part} --local-dir {ROOT / part}"
+    only = " --include 'token2wav/*'" if part == SECOND else ""
+    return f"pip install -U huggingface_hub && hf download stepfun-ai/{part} --local-dir {ROOT / part}{only}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,6 +68,10 @@ FILES: dict[str, tuple[File, ...]] = {
         *_vocoder(MUSIC_VOCODER),
     ),
     CHAT: (File("config.json"), File("tokenizer.model")),
+    SECOND: tuple(
+        File(f"token2wav/{name}")
+        for name in ("flow.yaml", "flow.pt", "hift.pt", "campplus.onnx", "speech_tokenizer_v2_25hz.onnx")
+    ),
     SOURCE: (File("speakers/speakers_info.json"), File("tts.py")),
 }
 """What is needed of each part; what else is published with it is not read."""

@@ -34,10 +34,12 @@ class SemanticTokenizer:
 
     Args:
         session: of the graph.
+        size: of the codebook.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, size: int = SEMANTIC_SIZE) -> None:
         self._session = session
+        self._size = size
         self._inputs = [given.name for given in session.get_inputs()]
 
     def stream(self, window_samples: int = WINDOW_SAMPLES) -> SemanticStream:
@@ -73,7 +75,7 @@ class SemanticTokenizer:
             raise EngineError(
                 "stepaudio", f"the semantic tokenizer gave {len(codes)} codes for {expected:.0f}", retryable=False
             )
-        if codes and not 0 <= min(codes) <= max(codes) < SEMANTIC_SIZE:
+        if codes and not 0 <= min(codes) <= max(codes) < self._size:
             raise EngineError(
                 "stepaudio", f"the semantic tokenizer gave codes from {min(codes)} to {max(codes)}", retryable=False
             )
@@ -136,7 +138,21 @@ def load(directory: Path, device: str = "cpu") -> SemanticTokenizer:
         NotFound: the graph is missing.
         Unprocessable: it is damaged, or another graph.
     """
-    path, get = directory / "speech_tokenizer_v1.onnx", command(TOKENIZER)
+    return load_graph(directory / "speech_tokenizer_v1.onnx", command(TOKENIZER), device)
+
+
+def load_graph(path: Path, get: str, device: str = "cpu", size: int = SEMANTIC_SIZE) -> SemanticTokenizer:
+    """The tokenizer of a graph.
+
+    Args:
+        path: the file.
+        get: what brings it.
+        device: see `load`.
+        size: of its codebook.
+
+    Raises:
+        NotFound, Unprocessable: see `load`.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -149,7 +165,7 @@ def load(directory: Path, device: str = "cpu") -> SemanticTokenizer:
     if len(session.get_inputs()) != INPUTS:
         found = ", ".join(given.name for given in session.get_inputs())
         raise Unprocessable(f"{path} takes {found}, but must take features and their length; to get it again: {get}")
-    return SemanticTokenizer(session)
+    return SemanticTokenizer(session, size)
 
 
 def providers(device: str, there: Sequence[str] | None = None) -> list[Any]:

@@ -82,7 +82,7 @@ class StepAudioModel(LanguageModel):
             async for text in texts:
                 yield text
 
-    async def spoken(self, messages: Sequence[Message]) -> AsyncGenerator[Delta, None]:
+    async def spoken(self, messages: Sequence[Mapping[str, Any]]) -> AsyncGenerator[Delta, None]:
         """The words of a reply, and the codes of their sound, 0..6560, as they come. Only of Step-Audio 2.
 
         Raises:
@@ -144,7 +144,7 @@ class StepAudioModel(LanguageModel):
         return dataclasses.replace(delta, text=_SPECIAL.sub("", text), audio=codes)
 
 
-def wire_messages(messages: Sequence[Message], *, hears: bool) -> list[dict[str, Any]]:
+def wire_messages(messages: Sequence[Mapping[str, Any]], *, hears: bool) -> list[dict[str, Any]]:
     """The messages as the server takes them.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import json
@@ -18,9 +19,11 @@ from safetensors.torch import save_file
 from stepaudio.layout import PARAFORMER
 from stepaudio.paraformer import Encoder, Size
 from stepaudio.step1 import Step1, read_config
-from stepaudio.vocoder.config import EncoderSize, EstimatorSize, FlowSize, HiftSize
+from stepaudio.vocoder.config import HIFT as HIFT_2
+from stepaudio.vocoder.config import EncoderSize, EstimatorSize, FlowSize, HiftSize, SecondSize, TransformerSize
 from stepaudio.vocoder.flow import Flow
 from stepaudio.vocoder.hift import Hift
+from stepaudio.vocoder.second import SecondFlow
 from tts import onnxpatch
 from tts.onnxpatch import FLOAT, INT64
 
@@ -76,9 +79,9 @@ def normalisation() -> str:
     )
 
 
-def speech_tokenizer() -> bytes:
-    """A graph with the published one's inputs and output: every fourth frame's sum of bands, as a code of 0..4095."""
-    constants = {"axis1": 1, "begin": 0, "end": 1 << 40, "four": 4, "factor": 3571, "size": 4096}
+def speech_tokenizer(size: int = 4096) -> bytes:
+    """A graph with the published one's inputs and output: every fourth frame's sum of bands, as a code below `size`."""
+    constants = {"axis1": 1, "begin": 0, "end": 1 << 40, "four": 4, "factor": 3571, "size": size}
     graph = b"".join(onnxpatch.constant(name, value) for name, value in constants.items())
     graph += b"".join((
         onnxpatch.node("ReduceSum", ["feats", "axis1"], ["sums"], keepdims=0),
@@ -253,3 +256,61 @@ def text_tokenizer() -> bytes:
         normalization_rule_name="identity", remove_extra_whitespaces=False, hard_vocab_limit=False, minloglevel=3,
     )  # fmt: skip
     return made.getvalue()
+
+
+def write_second(root: Path) -> Path:
+    """A `Step-Audio-2-mini` with its vocoder only; no file describes Hift, which is `SECOND_HIFT` here."""
+    torch.manual_seed(SEED)
+    place = root / "Step-Audio-2-mini" / "token2wav"
+    place.mkdir(parents=True)
+    (place / "flow.yaml").write_text(second_config(), encoding="utf-8")
+    torch.save(SecondFlow(SECOND).state_dict(), place / "flow.pt")
+    torch.save(with_weight_norm(Hift(SECOND_HIFT).state_dict()), place / "hift.pt")
+    (place / "campplus.onnx").write_bytes(speaker_model())
+    (place / "speech_tokenizer_v2_25hz.onnx").write_bytes(speech_tokenizer(6561))
+    return place.parent
+
+
+SECOND_HIFT = dataclasses.replace(HIFT_2, base_channels=32, cond_channels=16)
+SECOND = SecondSize(
+    encoder=EncoderSize(32, 32, 4, 48, 2),
+    num_up_blocks=1,
+    estimator=TransformerSize(depth=1, num_heads=2, head_dim=8, hidden_size=24),
+)
+
+
+def second_config() -> str:
+    """A `flow.yaml` with a published one's tags."""
+    return """
+flow: !new:cosyvoice2.flow.flow.CausalMaskedDiffWithXvec
+    input_size: 32
+    output_size: 80
+    spk_embed_dim: 192
+    output_type: 'mel'
+    vocab_size: 6561
+    encoder: !new:cosyvoice2.transformer.upsample_encoder_v2.UpsampleConformerEncoderV2
+        input_size: 32
+        output_size: 32
+        input_layer: 'linear'
+        pre_lookahead_len: 3
+        num_blocks: 2
+        num_up_blocks: 1
+        up_stride: 2
+        up_scale_factor: 2
+        attention_heads: 4
+        pos_enc_layer_type: 'rel_pos_espnet'
+        selfattention_layer_type: 'rel_selfattn'
+        key_bias: true
+        linear_units: 48
+        normalize_before: True
+    decoder: !new:cosyvoice2.flow.flow_matching.CausalConditionalCFM
+        inference_cfg_rate: 0.7
+        estimator: !new:cosyvoice2.flow.decoder_dit.DiT
+            in_channels: 320
+            out_channels: 80
+            mlp_ratio: 4.0
+            depth: 1
+            num_heads: 2
+            head_dim: 8
+            hidden_size: 24
+"""

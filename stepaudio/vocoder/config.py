@@ -6,8 +6,9 @@ says which class is meant; its name is compared with those that are known, and n
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,16 @@ _CLASSES = {
     "decoder": "ConditionalCFM", "estimator": "ConditionalDecoder", "hift": "HiFTGenerator",
     "f0_predictor": "ConvRNNF0Predictor",
 }  # fmt: skip
+_SECOND_CLASSES = {
+    "flow": "CausalMaskedDiffWithXvec", "encoder": "UpsampleConformerEncoderV2", "decoder": "CausalConditionalCFM",
+    "estimator": "DiT",
+}  # fmt: skip
+"""Of Step-Audio 2's `flow.yaml`."""
+_RELATIVE = {
+    "input_layer": "linear", "pos_enc_layer_type": "rel_pos_espnet", "selfattention_layer_type": "rel_selfattn",
+    "normalize_before": True,
+}  # fmt: skip
+"""What both encoders must be."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -89,6 +100,8 @@ class HiftSize:
     audio_limit: float = 0.99
     cond_channels: int = 512
     """Of the network that tells the pitch."""
+    smooth_phase: bool = False
+    """Whether the phase of the source runs on from frame to frame instead of being summed up sample by sample."""
 
     @property
     def hop(self) -> int:
@@ -97,6 +110,43 @@ class HiftSize:
         for rate in self.upsample_rates:
             total *= rate
         return total
+
+
+CODES = 6561
+FRAMES_PER_CODE = 2
+HIFT = HiftSize(
+    sampling_rate=24_000, upsample_rates=(8, 5, 3), upsample_kernel_sizes=(16, 11, 7),
+    source_resblock_kernel_sizes=(7, 7, 11), source_resblock_dilation_sizes=((1, 3, 5),) * 3, smooth_phase=True,
+)  # fmt: skip
+"""The published `hift.pt`, which no file describes."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TransformerSize:
+    """The network of the flow."""
+
+    in_channels: int = 320
+    out_channels: int = 80
+    mlp_ratio: float = 4.0
+    depth: int = 16
+    num_heads: int = 8
+    head_dim: int = 64
+    hidden_size: int = 512
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SecondSize:
+    """The whole flow."""
+
+    vocab_size: int = CODES
+    output_size: int = 80
+    spk_embed_dim: int = 192
+    encoder: EncoderSize = dataclasses.field(default_factory=EncoderSize)
+    num_up_blocks: int = 4
+    up_stride: int = FRAMES_PER_CODE
+    pre_lookahead_len: int = 3
+    estimator: TransformerSize = dataclasses.field(default_factory=TransformerSize)
+    inference_cfg_rate: float = 0.7
 
 
 class _Loader(yaml.SafeLoader):
@@ -139,12 +189,45 @@ def read_config(path: Path, command: str) -> tuple[FlowSize, HiftSize]:
         NotFound: it is not there.
         Unprocessable: it is damaged, or names another network.
     """
-    try:
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-        facts = _resolved(raw, raw)
+    facts = _read(path, command)
+    with _told(path, command):
         return _flow(facts["flow"]), _hift(facts["hift"])
+
+
+def read_second(path: Path, command: str) -> SecondSize:
+    """What Step-Audio 2's `flow.yaml` says of its flow.
+
+    Raises:
+        NotFound, Unprocessable: see `read_config`.
+    """
+    facts = _read(path, command)
+    with _told(path, command):
+        flow = _part(facts, "flow", _SECOND_CLASSES)
+        encoder, decoder = (_part(flow, name, _SECOND_CLASSES) for name in ("encoder", "decoder"))
+        _refuse_other(encoder, **_RELATIVE, up_stride=FRAMES_PER_CODE, up_scale_factor=FRAMES_PER_CODE)
+        above = {name: encoder[name] for name in ("num_up_blocks", "pre_lookahead_len") if name in encoder}
+        return _sized(
+            SecondSize, {**flow, **above, "inference_cfg_rate": decoder.get("inference_cfg_rate", 0.7)},
+            encoder=_sized(EncoderSize, encoder),
+            estimator=_sized(TransformerSize, _part(decoder, "estimator", _SECOND_CLASSES)),
+        )  # fmt: skip
+
+
+def _read(path: Path, command: str) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise NotFound(f"{path} is not there; to get it: {command}") from error
+    with _told(path, command):
+        raw = yaml.load(text, Loader=_Loader)
+        return _resolved(raw, raw)
+
+
+@contextlib.contextmanager
+def _told(path: Path, command: str) -> Iterator[None]:
+    """What is wrong with a file, as an error that names it."""
+    try:
+        yield
     except _Other as error:
         raise Unprocessable(f"{path}: {error}") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, yaml.YAMLError) as error:
@@ -167,12 +250,12 @@ def _resolved(value: Any, top: Any) -> Any:
     return [_resolved(one, top) for one in value] if isinstance(value, list) else value
 
 
-def _part(facts: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _part(facts: Mapping[str, Any], name: str, known: Mapping[str, str] = _CLASSES) -> Mapping[str, Any]:
     """A network within another, of the class that is known here."""
-    part = facts[name]
+    part: Mapping[str, Any] = facts[name]
     found = str(part[CLASS]).rpartition(".")[2]
-    if found != _CLASSES[name]:
-        raise _Other(f"{name} is {found}, but only {_CLASSES[name]} is known")
+    if found != known[name]:
+        raise _Other(f"{name} is {found}, but only {known[name]} is known")
     return part
 
 
@@ -189,8 +272,7 @@ def _frozen(value: Any) -> Any:
 def _flow(facts: Mapping[str, Any]) -> FlowSize:
     flow = _part({"flow": facts}, "flow")
     encoder, regulator, decoder = (_part(flow, name) for name in ("encoder", "length_regulator", "decoder"))
-    _refuse_other(encoder, input_layer="linear", pos_enc_layer_type="rel_pos_espnet", use_cnn_module=False,
-                  macaron_style=False, selfattention_layer_type="rel_selfattn", normalize_before=True)  # fmt: skip
+    _refuse_other(encoder, **_RELATIVE, use_cnn_module=False, macaron_style=False)
     flow_parameters = decoder.get("cfm_params") or {}
     if isinstance(flow_parameters, Mapping) and isinstance(flow_parameters.get("content"), Mapping):
         flow_parameters = flow_parameters["content"]  # an omegaconf.DictConfig

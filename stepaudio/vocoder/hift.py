@@ -83,19 +83,28 @@ class Source(nn.Module):
         self.l_linear = nn.Linear(size.nb_harmonics + 1, 1)
 
     def forward(self, pitch_hz: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """[B, samples] gives [B, 1, samples]."""
-        size, harmonics = self.size, self.size.nb_harmonics + 1
-        numbers = torch.arange(1, harmonics + 1, device=pitch_hz.device)[:, None]
-        cycles = torch.cumsum(pitch_hz[:, None].double() * numbers / size.sampling_rate, -1) % 1
-        phase = (torch.rand(len(pitch_hz), harmonics, 1, generator=generator) * 2 - 1) * math.pi
-        phase[:, 0] = 0
-        waves = size.nsf_alpha * torch.sin(2 * math.pi * cycles.float() + phase.to(pitch_hz))
-        voiced = (pitch_hz > size.nsf_voiced_threshold).float()[:, None]
+        """[B, frames] gives [B, 1, samples]."""
+        size = self.size
+        waves = size.nsf_alpha * torch.sin(2 * math.pi * self._cycles(pitch_hz, generator))
+        voiced = (pitch_hz > size.nsf_voiced_threshold).float().repeat_interleave(size.hop, -1)[:, None]
         loudness = voiced * size.nsf_sigma + (1 - voiced) * size.nsf_alpha / 3
         noise = torch.randn(waves.shape, generator=generator).to(waves)
         mixed = waves * voiced + loudness * noise
         out: Tensor = torch.tanh(self.l_linear(mixed.transpose(1, 2))).transpose(1, 2)
         return out
+
+    def _cycles(self, pitch_hz: Tensor, generator: torch.Generator | None) -> Tensor:
+        """[B, harmonics, samples]: how far each wave has come, whole cycles left out."""
+        size, harmonics = self.size, self.size.nb_harmonics + 1
+        numbers = torch.arange(1, harmonics + 1, device=pitch_hz.device)[:, None]
+        steps = pitch_hz[:, None].double() * numbers / size.sampling_rate
+        if size.smooth_phase:
+            reached = torch.cumsum(steps % 1, -1) * size.hop
+            return (F.interpolate(reached, scale_factor=size.hop, mode="linear") % 1).float()
+        begun = torch.rand(len(pitch_hz), harmonics, 1, generator=generator) - 0.5
+        begun[:, 0] = 0
+        reached = torch.cumsum(steps.repeat_interleave(size.hop, -1), -1)
+        return ((reached + begun.to(reached)) % 1).float()
 
 
 class Hift(nn.Module):
@@ -138,8 +147,7 @@ class Hift(nn.Module):
             mel: the logarithmic spectrum.
             generator: of the noise and the phases.
         """
-        pitch_hz = self.f0_predictor(mel).repeat_interleave(self.size.hop, -1)
-        return self.sound(mel, self.m_source(pitch_hz, generator))
+        return self.sound(mel, self.m_source(self.f0_predictor(mel), generator))
 
     def sound(self, mel: Tensor, source: Tensor) -> Tensor:
         """[1, bands, T] and a source, [1, 1, T * hop], give [T * hop]."""

@@ -28,6 +28,7 @@ FFT = 1024
 HIGHEST_HZ = 8000.0
 MEL_FLOOR = 1e-5
 SPEAKER_SIZE = 192
+Session = onnxruntime.InferenceSession
 _G, _V = (".weight_g", ".parametrizations.weight.original0"), (".weight_v", ".parametrizations.weight.original1")
 _BROKEN = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, RuntimeError)
 
@@ -84,16 +85,7 @@ class Vocoder:
                 zh=f"录音仅 {len(heard) / SAMPLE_RATE_HZ:.2f} 秒，过短，无法模仿",
             )
         mel = torch.from_numpy(log_mel(own, self._hift.size))[None]
-        return Likeness(tuple(tokens), mel, self._speaker(heard))
-
-    def _speaker(self, pcm: Pcm) -> torch.Tensor:
-        bands = filter_bank(pcm)
-        features = (bands - bands.mean(0))[None]
-        try:
-            found = self._speaker_model.run(None, {self._speaker_model.get_inputs()[0].name: features})[0]
-        except _BROKEN as error:
-            raise EngineError("stepaudio", f"the speaker model failed: {error}") from error
-        return torch.from_numpy(np.asarray(found, np.float32).reshape(1, -1))
+        return Likeness(tuple(tokens), mel, speaker_of(heard, self._speaker_model))
 
     def frames(self, tokens: int) -> int:
         """Frames of the spectrum of so many tokens."""
@@ -123,6 +115,21 @@ class Vocoder:
         return np.asarray(spoken.cpu().numpy(), np.float32)
 
 
+def speaker_of(pcm: Pcm, model: onnxruntime.InferenceSession) -> torch.Tensor:
+    """CAM++'s vector of a recording at 16 kHz: [1, 192].
+
+    Raises:
+        EngineError: the model failed.
+    """
+    bands = filter_bank(pcm)
+    features = (bands - bands.mean(0))[None]
+    try:
+        found = model.run(None, {model.get_inputs()[0].name: features})[0]
+    except _BROKEN as error:
+        raise EngineError("stepaudio", f"the speaker model failed: {error}") from error
+    return torch.from_numpy(np.asarray(found, np.float32).reshape(1, -1))
+
+
 def load(directory: Path, command: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Vocoder:
     """A published vocoder.
 
@@ -139,14 +146,20 @@ def load(directory: Path, command: str, device: str = "cpu", dtype: torch.dtype 
     flow_size, hift_size = read_config(directory / "cosyvoice.yaml", command)
     with torch.device("meta"):
         flow, hift = Flow(flow_size), Hift(hift_size)
-    _fill(flow, read_tensors(directory / "flow.pt", command), directory / "flow.pt", command)
+    fill(flow, read_tensors(directory / "flow.pt", command), directory / "flow.pt", command)
     folded = without_weight_norm(read_tensors(directory / "hift.pt", command))
-    _fill(hift, folded, directory / "hift.pt", command)
+    fill(hift, folded, directory / "hift.pt", command)
+    speaker_model = read_speaker_model(directory / "campplus.onnx", command)
     with out_of_memory_told(str(directory)):
-        return Vocoder(flow.to(device, dtype), hift.to(device), _speaker_model(directory / "campplus.onnx", command))
+        return Vocoder(flow.to(device, dtype), hift.to(device), speaker_model)
 
 
-def _fill(network: torch.nn.Module, tensors: Tensors, path: Path, command: str) -> None:
+def fill(network: torch.nn.Module, tensors: Tensors, path: Path, command: str) -> None:
+    """Give a network without weights those of a file.
+
+    Raises:
+        Unprocessable: they are not its.
+    """
     check_tensors(tensors, {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}, path, command)
     network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, strict=True, assign=True)
 
@@ -168,7 +181,13 @@ def without_weight_norm(tensors: Tensors) -> Tensors:
     return {**left, **folded}
 
 
-def _speaker_model(path: Path, command: str) -> onnxruntime.InferenceSession:
+def read_speaker_model(path: Path, command: str) -> onnxruntime.InferenceSession:
+    """CAM++'s graph.
+
+    Raises:
+        NotFound: it is not there.
+        Unprocessable: it is damaged.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -180,19 +199,18 @@ def _speaker_model(path: Path, command: str) -> onnxruntime.InferenceSession:
         raise Unprocessable(f"{path} is no graph that can be run: {error}; to get it again: {command}") from error
 
 
-def log_mel(pcm: Pcm, size: HiftSize) -> NDArray[np.float32]:
+def log_mel(pcm: Pcm, size: HiftSize, fft: int = FFT) -> NDArray[np.float32]:
     """The vocoder's own spectrum of a sound: float32 [samples // hop, bands], natural logarithm.
 
-    As HiFi-GAN has it: magnitudes of a Hann window of FFT samples, without padding beyond reflection, in Slaney's bands
-    from 0 to HIGHEST_HZ.
+    As HiFi-GAN has it: magnitudes of a Hann window of `fft` samples, without padding beyond reflection, in Slaney's
+    bands from 0 to HIGHEST_HZ.
     """
-    edge = (FFT - size.hop) // 2
-    padded = np.pad(pcm, edge, mode="reflect")
-    frames = np.lib.stride_tricks.sliding_window_view(padded, FFT)[:: size.hop]
-    window = np.hanning(FFT + 1)[:-1].astype(np.float32)
+    padded = np.pad(pcm, (fft - size.hop) // 2, mode="reflect")
+    frames = np.lib.stride_tricks.sliding_window_view(padded, fft)[:: size.hop]
+    window = np.hanning(fft + 1)[:-1].astype(np.float32)
     spectrum = np.fft.rfft(frames * window, axis=1)
     magnitude = np.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-9).astype(np.float32)
-    bands = magnitude @ mel_filters(size.sampling_rate, size.in_channels)
+    bands = magnitude @ mel_filters(size.sampling_rate, size.in_channels, fft)
     return np.asarray(np.log(np.maximum(bands, MEL_FLOOR)), np.float32)
 
 
