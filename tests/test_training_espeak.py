@@ -36,6 +36,13 @@ def test_a_stop_begins_with_the_silence_before_its_event(symbol: str, after: str
     assert rest.end_s == 1
 
 
+def test_a_voiced_stop_begins_with_the_silence_too_and_with_its_event_where_there_is_none() -> None:
+    _, stop = espeak_phones([("s", 0.1), ("b", 0.5)], sound(quiet_s=(0.47, 0.5)))
+    assert (stop.symbol, stop.end_s) == ("b", 1)
+    assert stop.start_s == pytest.approx(0.47)
+    assert espeak_phones([("æ", 0.1), ("b", 0.5)], sound(quiet_s=(0.5, 0.55)))[1].start_s == pytest.approx(0.5)
+
+
 def test_a_closure_ends_where_the_sound_before_it_does_or_at_a_limit() -> None:
     for quiet_from_s, begins_s in ((0.5, 0.5), (0.2, 0.5 - LONGEST_CLOSURE_S)):
         _, stop, _ = espeak_phones([("æ", 0.1), ("k", 0.5)], sound(quiet_s=(quiet_from_s, 0.5)))

@@ -17,6 +17,7 @@ from training.ears.phones import VOWELS
 from training.ears.voices import Phone, Utterance
 
 VOICELESS_STOPS = set("ptkcʈq")
+VOICED_STOPS = set("bdɡɖ")
 NASALS_AND_LIQUIDS = set("mnŋɲɳlɫʎɹrɻjwɥ")
 BREATH = "ʰ"
 VOWEL_START_S = 0.03
@@ -31,10 +32,11 @@ QUIET = 0.04
 def espeak_phones(marks: Sequence[tuple[str, float]], pcm: NDArray[np.float32]) -> tuple[Phone, ...]:
     """Phones of espeak-ng's phoneme events, not all of which stand where a sound begins.
 
-    Its `Generate` (synthesize.c) writes the silence before a voiceless stop first and the event after it, so the event
-    is the release; and after a nasal or a liquid it writes a vowel's first frames before the vowel's event. So a stop's
-    closure is looked for in the sound before its event, what follows its release becomes a sound of its own (breath, or
-    the other half of an affricate), and such a vowel begins VOWEL_START_S earlier.
+    Its `Generate` (synthesize.c) writes the silence before a stop first and the event after it, so the event is the
+    release, but for voiced stops after a vowel, whose closure has voice; and after a nasal or a liquid it writes a
+    vowel's first frames before the vowel's event. So a stop's closure is looked for in the sound before its event, what
+    follows a voiceless one's release becomes a sound of its own (breath, or the other half of an affricate), and such a
+    vowel begins VOWEL_START_S earlier.
 
     Args:
         marks: symbol and seconds of every event, in order.
@@ -44,7 +46,7 @@ def espeak_phones(marks: Sequence[tuple[str, float]], pcm: NDArray[np.float32]) 
     begins = edges.copy()
     for k, ((before, before_s), (symbol, at_s)) in enumerate(itertools.pairwise(marks), 1):
         lead_s = 0.0
-        if before and symbol[:1] in VOICELESS_STOPS:
+        if before and symbol[:1] in VOICELESS_STOPS | VOICED_STOPS:
             lead_s = _quiet_before_s(pcm, at_s)
         elif before[-1:] in NASALS_AND_LIQUIDS and symbol[:1] in VOWELS:
             lead_s = VOWEL_START_S
