@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
+from pathlib import Path
 
 import aiohttp
 import numpy as np
@@ -16,7 +18,7 @@ from benchmarks.questions import ANSWERS, STORIES
 from benchmarks.recording import Sound
 from benchmarks.scripted_model import FIRST_TOKEN_S, ScriptedModel, tokens
 from benchmarks.tape import RATE_HZ, Cue, Tape, cough, trimmed
-from benchmarks.taped import Talk
+from benchmarks.taped import HUSH_MS, Talk
 from benchmarks.told import EventLog, Told
 from listening.turntext import judge
 
@@ -36,6 +38,13 @@ def tape() -> Tape:
         made.say(text, "en", voice(seconds))
         made.pause(gap_s)
     return made
+
+
+def test_the_benchmarks_page_is_silent_for_as_long_as_the_products() -> None:
+    source = (Path(__file__).parent.parent / "web" / "src" / "hush.ts").read_text("utf-8")
+    found = re.search(r"HUSH_MS = (\d+);", source)
+    assert found and {int(found[1])} == set(HUSH_MS.values())
+    assert all(f'case "{name}":' in source for name in HUSH_MS)
 
 
 def test_tells_when_a_tape_was_played_though_gain_and_noise_differ() -> None:
