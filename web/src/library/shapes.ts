@@ -76,6 +76,7 @@ export interface MakerOption {
   clones: boolean;
   usable: boolean;
   why_not: string;
+  why_not_zh: string;
 }
 
 export interface VoiceOptions {

@@ -38,12 +38,13 @@ function usable(options: VoiceOptions): MakerOption[] {
 }
 
 function MakerField({ draft, options, onDraft }: Props) {
-  const { create } = useLibrary().words;
+  const { words, language } = useLibrary();
+  const { create } = words;
   const makers = usable(options);
   if (makers.length === 0)
     return (
       <p className="form-fault" role="alert">
-        {create.noModel} {options.makers[0]?.why_not}
+        {create.noModel} {language === "zh" ? options.makers[0]?.why_not_zh : options.makers[0]?.why_not}
       </p>
     );
   const first = makers[0];
