@@ -1,7 +1,7 @@
 /** What the server answers, read with care: a row that lacks what the page needs is left out, the rest is filled in. */
 
-import type { Avatar, Build, BuildStatus, Voice } from "./api";
 import { isRecord } from "./json";
+import type { Avatar, Build, BuildStatus, Voice } from "./shapes";
 
 export type Row = Record<string, unknown> & { id: string };
 

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 
-import { ApiError, type Build } from "./api";
+import { ApiError } from "./api";
 import { BuildWatch, failureOf, queuedBefore, RESTING_MS, RUNNING_MS, type WatchOptions } from "./builds";
+import type { Build } from "./shapes";
 
 const build = (id: string, status: Build["status"], percent = 0): Build => ({ id, avatar: id, status, stage: "", percent, error: "", notes: [] });
 

@@ -1,6 +1,7 @@
 /** Follows the builds of the server: asks while somebody looks or waits for one of their own, rests otherwise. */
 
-import { type Api, ApiError, type Build } from "./api";
+import { type Api, ApiError } from "./api";
+import type { Build } from "./shapes";
 
 export type Away = "unreachable" | "offline" | "refused";
 

@@ -1,7 +1,7 @@
 /** Readable names for voices, and their order in the list. */
 
-import type { Voice } from "./api";
 import type { Language, Words } from "./i18n";
+import type { Voice } from "./shapes";
 
 export interface VoiceGroup {
   language: string;

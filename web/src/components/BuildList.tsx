@@ -1,12 +1,12 @@
 /** What is being built on this server, and what became of it. */
 
-import type { Build } from "../api";
 import { failureOf, isOver, queuedBefore } from "../builds";
 import type { Choices } from "../hooks/use-choices";
 import type { Workshop } from "../hooks/use-workshop";
 import type { Language } from "../i18n";
 import type { WorkshopWords } from "../i18n-workshop";
 import { IconButton } from "./IconButton";
+import type { Build } from "../shapes";
 
 interface Props {
   workshop: Workshop;

@@ -2,12 +2,12 @@
 
 import { useRef, useState } from "react";
 
-import type { Avatar } from "../api";
 import type { Choices } from "../hooks/use-choices";
 import type { Workshop } from "../hooks/use-workshop";
 import type { Language } from "../i18n";
 import type { WorkshopWords } from "../i18n-workshop";
 import { ShowButton } from "./BuildList";
+import type { Avatar } from "../shapes";
 
 interface Props {
   workshop: Workshop;

@@ -2,8 +2,9 @@
 
 import { useEffect, useMemo, useState } from "react";
 
-import { type Api, type Avatar, type ClientInfo, PLAIN_SERVER, type Voice } from "../api";
+import { type Api, type ClientInfo, PLAIN_SERVER } from "../api";
 import { recall, remember } from "../preferences";
+import type { Avatar, Voice } from "../shapes";
 
 export interface Catalogue {
   avatars: Avatar[];

@@ -2,10 +2,11 @@
 
 import { useCallback, useState } from "react";
 
-import type { Api, Avatar } from "../api";
+import type { Api } from "../api";
 import type { Link } from "../link";
 import { recall, remember } from "../preferences";
 import { type Catalogue, chosenAvatar, useCatalogue } from "./use-catalogue";
+import type { Avatar } from "../shapes";
 
 export interface Choices {
   catalogue: Catalogue;

@@ -2,13 +2,14 @@
 
 import { useEffect, useEffectEvent, useMemo, useState, useSyncExternalStore } from "react";
 
-import { type Api, ApiError, type Avatar, type Build } from "../api";
+import { type Api, ApiError } from "../api";
 import { type BuildsState, BuildWatch, isOver } from "../builds";
 import type { Language, Words } from "../i18n";
 import { recall, remember } from "../preferences";
 import { deleteAvatar } from "../removal";
 import type { Choices } from "./use-choices";
 import { type Maker, type Source, useMaker } from "./use-maker";
+import type { Avatar, Build } from "../shapes";
 
 /** The licence of avatars that were made of somebody's own clip. */
 const OWN = "private";
