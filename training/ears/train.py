@@ -37,7 +37,7 @@ FRAME_STEP = 4
 """Mel frames between two video frames."""
 VELOCITY_WEIGHT = 1.0
 GATE_WEIGHT = 0.25
-PRESS_BIAS = 1.0
+PRESS_BIAS = 1.25
 """Added to the closing gate's logit when the network is written."""
 
 
