@@ -245,7 +245,10 @@ def test_memory_and_numbers_that_run_out_are_told() -> None:
 
 
 @given(
-    st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=80), st.floats(0.05, 1.0), st.integers(1, 60), st.integers(0, 9)
+    st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=80),
+    st.floats(0.05, 1.0),
+    st.integers(1, 60),
+    st.integers(0, 9),
 )
 def test_only_the_likeliest_are_drawn(values: list[float], top_p: float, top_k: int, seed: int) -> None:
     logits = torch.tensor(values)
