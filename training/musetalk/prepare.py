@@ -21,7 +21,7 @@ from training.musetalk.clip import Clip, clip_of
 from training.musetalk.sound import joined, unvoiced, varied
 from training.musetalk.speaker import heard
 
-COPIES = {"kokoro": 0.7, "hibari": 0.25, "flite": 0.2, "espeak": 0.13}
+COPIES = {"kokoro": 0.7, "hibari": 0.25, "flite": 0.2, "espeak": 0.25}
 """How often a recording is heard, by engine; natural voices more than mechanical ones."""
 NEGATIVE_SHARE = 0.1
 CLIPS_JOINED = 2
