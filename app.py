@@ -66,6 +66,7 @@ def _run(command: str, argv: list[str]) -> int:
         return _openapi(argv)
     if command == "config":
         return _config(argv)
+    from house.loop import fair_loop
     from house.upkeep import limit_arenas, limit_blas
 
     limit_blas()
@@ -79,7 +80,8 @@ def _run(command: str, argv: list[str]) -> int:
     limit_arenas()
     serve_first()  # every packet of every session passes through the event loop
     gc.disable()  # until `settle_heap`: what is imported lives as long as the process
-    asyncio.run(serve(settings))
+    with asyncio.Runner(loop_factory=fair_loop) as runner:
+        runner.run(serve(settings))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Who gets a core first where there are not enough: threads that must not wait, and those that give way.
+"""How many cores there are, and who gets one first where they are not enough: who must not wait, and who gives way.
 
 Neither needs a privilege. Where the system has no such thing the functions do nothing.
 """
@@ -19,6 +19,11 @@ _SCHED_OTHER = 0
 _RESET_ON_FORK = 1  # SCHED_FLAG_RESET_ON_FORK: threads and processes it starts are as usual
 _NUMBERS = {"x86_64": 314, "aarch64": 274}
 """Of sched_setattr(2), which the C library has no function for."""
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def serve_first(slice_s: float = SLICE_LEAST_S) -> bool:

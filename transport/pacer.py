@@ -10,12 +10,11 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import os
 import threading
 import time
 from typing import Protocol
 
-from priority import serve_first
+from priority import cores, serve_first
 
 SLICE_S = 0.001
 """Of a core at a time: before the engines, whose work is due later, and after the event loop."""
@@ -29,11 +28,6 @@ class Ticking(Protocol):
     def step(self) -> float | None:
         """Do what is due; the monotonic time of the next call, None when there is none. Never raises."""
         ...
-
-
-def cores() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Pacer:
