@@ -34,7 +34,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 LONGEST_CHUNK_S = 4.5
-FIRST_SOUND_S = 0.7
+FIRST_SOUND_S = 0.45
 """A hurried clause begins with as much as is expected to be made in this time."""
 FIRST_CHUNK_MIN_S, FIRST_CHUNK_MAX_S = 1.3, 3.5
 COST_AT_FIRST = 0.4
