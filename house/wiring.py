@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from avatarbuild.tasks import AvatarTasks
 from chat import localmodel
@@ -95,21 +95,9 @@ def make_library(settings: Settings, house: House, engine: LibraryEngine) -> Lib
     return Library(settings, VOICES, house.speech, engine)
 
 
-@asynccontextmanager
-async def open_house(settings: Settings) -> AsyncIterator[Services]:
-    """Everything the HTTP application works with, for as long as it does."""
-    library_voices = LibraryEngine()
-    house = make_house(settings, [*guests(settings), library_voices] if settings.library == "on" else [])
-    library = make_library(settings, house, library_voices)
-    decoders = ThreadPoolExecutor(DECODERS, thread_name_prefix="audio-decode")
-    model = language_model(settings)
-    listening = ListeningHouse(settings, lambda session: ModelAnswers(services, session))
-
-    def opened(session: Session) -> None:
-        listening.attach(session)
-        rtvi.attach(services, session)
-
-    sessions = SessionManager(
+def make_sessions(settings: Settings, house: House, opened: Callable[[Session], None]) -> SessionManager:
+    """The sessions of a house, none open yet; each is given to `opened` when it is."""
+    return SessionManager(
         house.build,
         max_session=settings.max_session,
         conversation=lambda avatar_id: Conversation(settings.system_prompt, persona(AVATARS, avatar_id)),
@@ -117,12 +105,57 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
         idle_timeout_s=settings.idle_timeout_s,
         opened=opened,
     )
-    upkeep = Upkeep(lambda: sessions.ended)
-    notifier = Notifier()
-    tasks = AvatarTasks(notify=notifier)
-    recordings = Recordings(RECORDINGS, days=settings.record_days, size_bytes=round(settings.record_gib * 2**30))
-    tidying = asyncio.create_task(recordings.tend(), name="recordings")
-    try:
+
+
+def described(house: House, listening: ListeningHouse, library: Library | None) -> dict[str, Any]:
+    """Facts for `/api/admin/config`."""
+    return {
+        **house.describe(),
+        "listening": listening.describe(),
+        "library": library.describe() if library is not None else "off",
+    }
+
+
+def figures(house: House, listening: ListeningHouse, library: Library | None, upkeep: Upkeep) -> dict[str, float]:
+    """Figures of the engines and the event loop for `/metrics`."""
+    return {
+        **house.figures(),
+        **listening.recognisers.figures(),
+        **(library.figures() if library is not None else {}),
+        "event_loop_lag_seconds": upkeep.lag_s(),
+        "event_loop_held_seconds": upkeep.held_s(),
+    }
+
+
+@asynccontextmanager
+async def open_house(settings: Settings) -> AsyncIterator[Services]:
+    """Everything the HTTP application works with, for as long as it does; closed in the reverse order."""
+    library_voices = LibraryEngine()
+    house = make_house(settings, [*guests(settings), library_voices] if settings.library == "on" else [])
+    library = make_library(settings, house, library_voices)
+    async with AsyncExitStack() as stack:
+        decoders = stack.enter_context(ThreadPoolExecutor(DECODERS, thread_name_prefix="audio-decode"))
+        stack.push_async_callback(house.aclose)
+        if library is not None:
+            stack.push_async_callback(library.aclose)
+        listening = ListeningHouse(settings, lambda session: ModelAnswers(services, session))
+        stack.push_async_callback(listening.aclose)
+        if (model := language_model(settings)) is not None:
+            stack.push_async_callback(model.aclose)
+        notifier = Notifier()
+        stack.push_async_callback(notifier.aclose)
+        tasks = AvatarTasks(notify=notifier)
+        stack.push_async_callback(tasks.aclose)
+        recordings = Recordings(RECORDINGS, days=settings.record_days, size_bytes=round(settings.record_gib * 2**30))
+        stack.push_async_callback(_end, asyncio.create_task(recordings.tend(), name="recordings"))
+
+        def opened(session: Session) -> None:
+            listening.attach(session)
+            rtvi.attach(services, session)
+
+        sessions = make_sessions(settings, house, opened)
+        upkeep = Upkeep(lambda: sessions.ended)
+        stack.push_async_callback(upkeep.aclose)
         await house.start()
         settle_heap()
         listening.start(house.settled())
@@ -140,18 +173,8 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
             find_voice=house.find_voice,
             recordings=recordings,
             language_model=model,
-            describe=lambda: {
-                **house.describe(),
-                "listening": listening.describe(),
-                "library": library.describe() if library is not None else "off",
-            },
-            figures=lambda: {
-                **house.figures(),
-                **listening.recognisers.figures(),
-                **(library.figures() if library is not None else {}),
-                "event_loop_lag_seconds": upkeep.lag_s(),
-                "event_loop_held_seconds": upkeep.held_s(),
-            },
+            describe=lambda: described(house, listening, library),
+            figures=lambda: figures(house, listening, library, upkeep),
             not_ready=house.not_ready,
             avatar_root=AVATARS,
             upload_dir=UPLOADS,
@@ -163,16 +186,8 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
         )
         upkeep.start()
         yield services
-    finally:
-        await upkeep.aclose()
-        tidying.cancel()
-        await asyncio.gather(tidying, return_exceptions=True)
-        await tasks.aclose()
-        await notifier.aclose()
-        if model is not None:
-            await model.aclose()
-        await listening.aclose()
-        if library is not None:
-            await library.aclose()
-        await house.aclose()
-        decoders.shutdown(wait=True)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

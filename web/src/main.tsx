@@ -8,6 +8,7 @@ import { firstLanguage } from "./hooks/use-look";
 import { Link } from "./link";
 import { recall, remember } from "./preferences";
 import "./styles/base.css";
+import "./styles/controls.css";
 import "./styles/layout.css";
 import "./styles/stage.css";
 import "./styles/panel.css";

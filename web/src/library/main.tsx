@@ -7,6 +7,7 @@ import { LibraryApi } from "./api";
 import { App } from "./App";
 import { Deck } from "./deck";
 import "../styles/base.css";
+import "../styles/controls.css";
 import "./styles/shell.css";
 import "./styles/cards.css";
 import "./styles/forms.css";

@@ -54,7 +54,7 @@ function MakerField({ draft, options, onDraft }: Props) {
       {makers.flatMap(({ maker, models, clones }, k) =>
         models.map((model, n) => (
           <option key={makerKey(maker, model)} value={k === 0 && n === 0 ? "" : makerKey(maker, model)}>
-            {model === maker ? maker : `${maker} · ${model}`} ({clones ? create.modelClones : create.modelDesigns})
+            {makers.length === 1 || model === maker ? model : `${maker} · ${model}`} ({clones ? create.modelClones : create.modelDesigns})
           </option>
         )),
       )}
