@@ -8,6 +8,7 @@ own, with the settings of the product's page (offer sent without waiting for can
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import time
 from collections.abc import Sequence
@@ -151,6 +152,7 @@ class BrowserSession:
         offset = self._browser.clock_offset_s
         for picture in got["pictures"]:
             picture["t"] = picture["t"] / 1000 + offset
+            picture["patch"] = np.frombuffer(base64.b64decode(picture["patch"]), np.uint8)
         self._pictures += got["pictures"]
         self._sounds += [self._envelope(sound, got["outputLatencyS"]) for sound in got["sounds"]]
         self._spoken += [self._envelope(sound, 0.0) for sound in got["spoken"]]
@@ -180,7 +182,7 @@ class BrowserSession:
             await self._drain()
         return Pictures(
             np.array([p["t"] for p in self._pictures]),
-            np.array([p["patch"] for p in self._pictures], np.uint8),
+            np.array([p["patch"] for p in self._pictures], np.uint8).reshape(-1, PATCH_HEIGHT * PATCH_WIDTH),
             np.array([p["counter"] for p in self._pictures], np.int64),
         )
 

@@ -34,8 +34,8 @@ ECHO = {"delayS": 0.18, "gain": 0.5}
 """A loudspeaker and a microphone in one room: half as loud."""
 RECOGNITION_PAD_S = 0.4
 LOCAL_TURNS = 8
-LOCAL_GAP_S = 14.0
-"""A model that writes 10 words a second, and the user does not speak over it."""
+LOCAL_GAP_S = 22.0
+"""Its longest answers are as long, and the user does not speak over them."""
 LOCAL_P50_S = 3.0
 VOICE_TO_VOICE_P50_S, VOICE_TO_VOICE_P95_S = 1.0, 1.8
 BARGE_IN_S = 0.45

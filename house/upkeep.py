@@ -109,14 +109,17 @@ class Upkeep:
             self._lags.note(now - due)
             self._holds.note(max(0.0, now - due - (starved_s - before_s)))
             if self._ended() != self._tidied and now - self._tidied_at > TIDY_INTERVAL_S:
-                await self._tidy()
+                held_s = self._collect()
+                self._lags.note(held_s)
+                self._holds.note(held_s)
+                await asyncio.to_thread(_trim)  # the pages go back to the system
             due = time.monotonic() + LAG_INTERVAL_S
 
-    async def _tidy(self) -> None:
-        """Free what ended sessions left in reference cycles, then return the pages to the system."""
+    def _collect(self) -> float:
+        """Free what ended sessions left in reference cycles; the seconds it took."""
         self._tidied, self._tidied_at = self._ended(), time.monotonic()
         gc.collect()
-        await asyncio.to_thread(_trim)
+        return time.monotonic() - self._tidied_at
 
 
 def _trim() -> None:

@@ -85,6 +85,22 @@ async def test_what_an_ended_session_leaves_is_freed() -> None:
         await upkeep.aclose()
 
 
+async def test_a_collection_holds_the_loop_like_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = 0
+    monkeypatch.setattr("house.upkeep.gc.collect", lambda: time.sleep(0.2))
+    upkeep = Upkeep(lambda: ended)
+    upkeep.start()
+    upkeep._tidied_at -= 1000
+    try:
+        ended = 1
+        await asyncio.sleep(0.06)
+        await asyncio.sleep(0.3)
+        assert upkeep.held_s() >= 0.2
+        assert upkeep.lag_s() >= 0.2
+    finally:
+        await upkeep.aclose()
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="only Linux lists a process's threads")
 def test_numpy_multiplies_in_the_thread_that_asks() -> None:
     script = (
