@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from chat.persona import persona
 from chat.tools import Toolbox
 from chat.toolsamples import clock, faq
 from config import ConfigError, Settings
-from errors import VisageError
 from house.base import House, TestcardHouse
 from house.listening import ListeningHouse
 from house.upkeep import Upkeep, settle_heap
@@ -159,7 +158,6 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
         stack.push_async_callback(upkeep.aclose)
         await house.start()
         settle_heap()
-        stack.push_async_callback(_end, asyncio.create_task(_settle(house, library), name="settling"))
         listening.start(house.settled())
         if library is not None:
             library.start(house.settled())
@@ -188,16 +186,6 @@ async def open_house(settings: Settings) -> AsyncIterator[Services]:
         )
         upkeep.start()
         yield services
-
-
-async def _settle(house: House, library: Library | None) -> None:
-    """What is loaded behind the start stays loaded as well. With it goes who is connected by then: what they leave in
-    cycles is not freed, once."""
-    await house.settled()
-    if library is not None:
-        with suppress(VisageError):  # told to whoever wants it
-            await library.opened()
-    settle_heap()
 
 
 async def _end(task: asyncio.Task[None]) -> None:
